@@ -1,0 +1,134 @@
+//! The kernel side as the rest of guard-agent sees it: events in, grants and labels out.
+//!
+//! [`Kernel`] is the whole surface. The hold engine's tests drive a fake; `guard_agent::kernel::ebpf`
+//! (loader, maps, ring buffer, pidfd) is the real one.
+
+use guard_common::{
+    event::Header,
+    hold::{ActionKey, Grant, HoldRecord},
+    label::Label,
+};
+use guard_model::Action;
+use std::os::fd::BorrowedFd;
+
+/// A ring buffer record, decoded and owned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelEvent {
+    /// Common part.
+    pub header: Header,
+    /// What happened.
+    pub body: KernelBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KernelBody {
+    /// A hold was placed (or announced again after adoption, with the same id).
+    Held {
+        /// Exactly which action; the grant goes under this key.
+        key: Box<ActionKey>,
+        /// The same for people, policy and evidence.
+        action: Box<Action>,
+        /// `CLOCK_BOOTTIME` deadline, ns.
+        deadline_ns: u64,
+    },
+    /// A grant was consumed, a hold expired, or an action was refused without a hold.
+    Outcome {
+        /// `EVENT_CONSUMED`, `EVENT_EXPIRED` or `EVENT_REFUSED`.
+        event: u32,
+        /// Exactly which action.
+        key: Box<ActionKey>,
+        /// `VERDICT_*` that took effect.
+        verdict: u32,
+        /// `REASON_*`.
+        reason: u32,
+    },
+    /// A labelled task made a child.
+    Fork {
+        /// Its process id.
+        child_tgid: u32,
+        /// Its thread id.
+        child_tid: u32,
+    },
+    /// A labelled task is exiting.
+    Exit,
+    /// A labelled task runs a new image.
+    Executed,
+    /// An exec selector started a session.
+    Selected {
+        /// Index in the configuration.
+        selector: u64,
+    },
+    /// Records were lost before this one: sequence gap or undecodable.
+    Lost {
+        /// `sequence_gap` or `undecodable`.
+        counter: &'static str,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A system call or map operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {source}")]
+pub struct KernelError {
+    /// What was attempted, with the object's name.
+    pub call: String,
+    /// Why it failed.
+    pub source: std::io::Error,
+}
+
+/// What guard-agent may do to the kernel side. All calls are quick and do not block.
+pub trait Kernel: Send {
+    /// Writes the decision for the exact action. The task still has to be resumed.
+    ///
+    /// # Errors
+    /// The map refused it (full, gone): the caller must treat the hold as undecided.
+    fn grant(&mut self, key: &ActionKey, grant: Grant) -> Result<(), KernelError>;
+
+    /// Sends SIGCONT to the process through a pidfd, after checking that it is still the task that
+    /// the key names. `Ok(false)`: the task is gone.
+    ///
+    /// # Errors
+    /// The signal could not be sent for another reason.
+    fn resume(&mut self, key: &ActionKey) -> Result<bool, KernelError>;
+
+    /// Whether the thread that the key names is still there.
+    fn is_alive(&mut self, key: &ActionKey) -> bool;
+
+    /// Forgets the hold (and an unconsumed grant) of a task that is gone.
+    ///
+    /// # Errors
+    /// The map operation failed for another reason than that there was none.
+    fn forget(&mut self, key: &ActionKey) -> Result<(), KernelError>;
+
+    /// All holds that the kernel has, for adoption.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    fn holds(&mut self) -> Result<Vec<(ActionKey, HoldRecord)>, KernelError>;
+
+    /// Marks a hold to be announced again at its next restart (adoption, H9).
+    ///
+    /// # Errors
+    /// The map operation failed.
+    fn reannounce(&mut self, key: &ActionKey) -> Result<(), KernelError>;
+
+    /// Labels the thread-group leader behind a pidfd.
+    ///
+    /// # Errors
+    /// It is gone, or the map operation failed.
+    fn label(&mut self, pidfd: BorrowedFd<'_>, label: Label) -> Result<(), KernelError>;
+
+    /// The label of the thread-group leader behind a pidfd, if it has one.
+    ///
+    /// # Errors
+    /// It is gone, or the map operation failed.
+    fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError>;
+
+    /// All counters by index (`guard_common::counter`).
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    fn counters(&mut self) -> Result<Vec<u64>, KernelError>;
+}

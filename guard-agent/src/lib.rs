@@ -1,0 +1,3 @@
+//! guard-agent: the daemon on each host.
+
+pub mod kernel;

@@ -1,0 +1,216 @@
+//! One evidence record, and everything that can be one.
+
+use guard_model::{
+    Action, ActionDigest, BootId, Coverage, HoldId, HoldRequest, HostId, PolicyStatement,
+    ProcessContext, RawText, SessionId, SessionInfo, Tier, Verdict, Withdrawal,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One record. `(host, boot, sequence)` is its identity: strictly increasing from 1 without gaps, so
+/// that a missing one is visible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where: the host that observed it, or the controller's own id for what only it can know.
+    pub host: HostId,
+    /// In which boot (of the controller: in which run of the process).
+    pub boot: BootId,
+    /// From 1, without gaps.
+    pub sequence: u64,
+    /// `CLOCK_BOOTTIME`, ns: the order that counts.
+    pub boottime_ns: u64,
+    /// Wall clock, ms since 1970: a label.
+    pub unix_ms: u64,
+    /// The session that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// guard-agent or the controller started.
+    Started {
+        /// `guard-agent` or `guard-controller`.
+        component: String,
+        /// Version.
+        version: String,
+        /// `uname -r`.
+        kernel: String,
+        /// What is enforced here.
+        coverage: Vec<Coverage>,
+    },
+    /// It stopped in an orderly way.
+    Stopped {
+        /// `guard-agent` or `guard-controller`.
+        component: String,
+        /// Why.
+        reason: String,
+    },
+    /// A policy took effect.
+    PolicyLoaded {
+        /// SHA-256 of its text.
+        digest: String,
+        /// Files.
+        files: Vec<String>,
+    },
+    /// Sign of life with the kernel's counters; a silence is visible.
+    Heartbeat {
+        /// Counter name → value since the programs were loaded.
+        counters: BTreeMap<String, u64>,
+        /// Holds that wait.
+        pending_holds: u64,
+    },
+    /// Records or actions were lost, and how many.
+    Lost {
+        /// Which counter moved (`events_lost`, …) or `sequence_gap`, `undecodable`.
+        counter: String,
+        /// By how much.
+        count: u64,
+    },
+    /// A process tree was labelled.
+    SessionStarted {
+        /// The session.
+        info: SessionInfo,
+    },
+    /// Its last process exited.
+    SessionEnded {},
+    /// A process of a session made a child.
+    Forked {
+        /// Parent process.
+        pid: u32,
+        /// Child process.
+        child_pid: u32,
+        /// Child thread; differs from `child_pid` for a new thread.
+        child_tid: u32,
+    },
+    /// A process of a session runs a new image.
+    Executed {
+        /// Process.
+        pid: u32,
+        /// Path of the program.
+        exe: RawText,
+    },
+    /// A process of a session exited.
+    Exited {
+        /// Process.
+        pid: u32,
+        /// Thread.
+        tid: u32,
+    },
+    /// An action was attempted and decided by policy without a person.
+    Decided {
+        /// Hold id.
+        hold_id: HoldId,
+        /// Action digest.
+        digest: ActionDigest,
+        /// Which task.
+        process: ProcessContext,
+        /// What.
+        action: Action,
+        /// Allow or deny.
+        verdict: Verdict,
+        /// By which tier.
+        tier: Tier,
+        /// Under which statements.
+        statements: Vec<PolicyStatement>,
+    },
+    /// An action waits for a person.
+    Held {
+        /// Everything that an approver is shown.
+        request: Box<HoldRequest>,
+    },
+    /// A person decided, and guard-agent verified it.
+    PersonDecided {
+        /// Hold id.
+        hold_id: HoldId,
+        /// Action digest.
+        digest: ActionDigest,
+        /// Allow or deny.
+        verdict: Verdict,
+        /// Who.
+        decided_by: String,
+        /// Their words.
+        reason: String,
+    },
+    /// Something that claimed to be a decision was refused.
+    DecisionRefused {
+        /// Hold id, if it could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_id: Option<HoldId>,
+        /// Why.
+        why: String,
+    },
+    /// The kernel carried a decision out.
+    Outcome {
+        /// Hold id, unless the action was refused without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_id: Option<HoldId>,
+        /// Process.
+        pid: u32,
+        /// Thread.
+        tid: u32,
+        /// `exec`, `open` or `connect`.
+        action: String,
+        /// What took effect.
+        verdict: Verdict,
+        /// `grant`, `expired`, `not_restartable`, `holds_full`, `no_stop`, `unreadable`, `stale_grant`.
+        reason: String,
+    },
+    /// A hold needs no decision any more.
+    Withdrawn {
+        /// Hold id.
+        hold_id: HoldId,
+        /// Why.
+        why: Withdrawal,
+    },
+    /// A request changed state at the controller.
+    ApprovalChanged {
+        /// Hold id.
+        hold_id: HoldId,
+        /// Old state.
+        from: String,
+        /// New state.
+        to: String,
+        /// User, or empty where no person was involved.
+        by: String,
+        /// Their words.
+        reason: String,
+    },
+    /// A host enrolled or renewed its certificate.
+    Enrolled {
+        /// The host.
+        enrolled: HostId,
+        /// Its name for itself.
+        hostname: String,
+    },
+    /// A host linked or unlinked.
+    HostLink {
+        /// The host.
+        linked: HostId,
+        /// Whether the link is up.
+        up: bool,
+    },
+    /// Somebody signed in, failed to, or signed out.
+    Authentication {
+        /// User name as given.
+        user: String,
+        /// `link`, `password`, `token`, `sign_out`.
+        method: String,
+        /// Whether it succeeded.
+        success: bool,
+    },
+    /// A user, role or token changed.
+    UserChanged {
+        /// Which user.
+        user: String,
+        /// What.
+        change: String,
+        /// By whom.
+        by: String,
+    },
+}

@@ -1,0 +1,55 @@
+//! Indices of the kernel's counters (array map `COUNTERS`): what happened, and what could not be said.
+//!
+//! A record that finds no room in the ring buffer is lost, but never uncounted: guard-agent reads the
+//! counters with every heartbeat and turns a difference into evidence (H7).
+
+/// Next hold id minus one.
+pub const HOLD_IDS: u32 = 0;
+/// Next record sequence number minus one; a gap on the reader's side is a lost record.
+pub const EVENT_SEQUENCE: u32 = 1;
+/// Records that found no room in the ring buffer.
+pub const EVENTS_LOST: u32 = 2;
+/// Actions denied because their hold could not be announced.
+pub const DENIED_RING_FULL: u32 = 3;
+/// Actions denied because the hold table is full.
+pub const DENIED_HOLDS_FULL: u32 = 4;
+/// Actions denied because the task could not be stopped.
+pub const DENIED_NO_STOP: u32 = 5;
+/// Actions denied because the caller cannot be restarted (io_uring, kernel worker, no system call) (H5).
+pub const DENIED_NOT_RESTARTABLE: u32 = 6;
+/// Actions denied because the object could not be read.
+pub const DENIED_UNREADABLE: u32 = 7;
+/// Grants consumed with allow.
+pub const CONSUMED_ALLOW: u32 = 8;
+/// Grants consumed with deny.
+pub const CONSUMED_DENY: u32 = 9;
+/// Holds denied at their deadline.
+pub const EXPIRED: u32 = 10;
+/// Restarts without a decision (a stray SIGCONT): stopped again (H8).
+pub const STRAY_CONTINUES: u32 = 11;
+/// Forks denied because the child could not be labelled.
+pub const DENIED_LABEL: u32 = 12;
+
+/// Entries of the counter map.
+pub const COUNTERS: u32 = 16;
+
+/// Name of a counter, as it stands in evidence and in `guard status --json`.
+#[must_use]
+pub const fn name(index: u32) -> &'static str {
+    match index {
+        HOLD_IDS => "hold_ids",
+        EVENT_SEQUENCE => "event_sequence",
+        EVENTS_LOST => "events_lost",
+        DENIED_RING_FULL => "denied_ring_full",
+        DENIED_HOLDS_FULL => "denied_holds_full",
+        DENIED_NO_STOP => "denied_no_stop",
+        DENIED_NOT_RESTARTABLE => "denied_not_restartable",
+        DENIED_UNREADABLE => "denied_unreadable",
+        CONSUMED_ALLOW => "consumed_allow",
+        CONSUMED_DENY => "consumed_deny",
+        EXPIRED => "expired",
+        STRAY_CONTINUES => "stray_continues",
+        DENIED_LABEL => "denied_label",
+        _ => "reserved",
+    }
+}

@@ -1,0 +1,233 @@
+//! Ring buffer records: a [`Header`], then a body that its type names.
+//!
+//! The kernel reserves the largest form and fills it in place (K2: no per-CPU scratch), so unused
+//! tail bytes are undefined; every variable part has its length beside it.
+
+use crate::hold::ActionKey;
+
+/// Longest path that a record carries; the kernel's own `PATH_MAX`.
+pub const PATH_BYTES: usize = 4096;
+/// Longest argv that a record carries, all arguments with their NULs. Beyond: flagged as cut.
+pub const ARGV_BYTES: usize = 4096;
+/// Most arguments that a record carries. Beyond: flagged as cut.
+pub const ARGV_MAX: usize = 64;
+/// Longest single argument (with NUL) that a record carries. Beyond: flagged as cut.
+pub const ARG_BYTES: usize = 1024;
+/// Longest file name of a creation (`NAME_MAX` and a NUL).
+pub const NAME_BYTES: usize = 256;
+/// Bytes of `task_struct.comm`.
+pub const COMM_BYTES: usize = 16;
+/// Ring buffer size: about 1,900 records of the largest kind, or 80,000 small ones.
+pub const RING_BYTES: u32 = 16 << 20;
+
+/// A hold was placed; the task stops on its way to user space. Body: [`ExecBody`], [`OpenBody`] or
+/// [`ConnectBody`] by the key's kind.
+pub const EVENT_HELD: u32 = 1;
+/// A grant was consumed. Body: [`OutcomeBody`].
+pub const EVENT_CONSUMED: u32 = 2;
+/// A hold was restarted past its deadline and denied. Body: [`OutcomeBody`].
+pub const EVENT_EXPIRED: u32 = 3;
+/// An action was denied without a hold; `reason` says why. Body: [`OutcomeBody`].
+pub const EVENT_REFUSED: u32 = 4;
+/// A labelled task made a child. Body: [`ForkBody`].
+pub const EVENT_FORK: u32 = 5;
+/// A labelled task is exiting. Body: none.
+pub const EVENT_EXIT: u32 = 6;
+/// A labelled task runs a new image. Body: none.
+pub const EVENT_EXECUTED: u32 = 7;
+/// An exec selector started a session. Body: [`SelectedBody`].
+pub const EVENT_SELECTED: u32 = 8;
+
+/// What every record starts with. All ids are those of the initial namespaces.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// `EVENT_*`.
+    pub event: u32,
+    /// Bytes of the record that count, this header included.
+    pub len: u32,
+    /// Strictly increasing per boot; a gap is a lost record.
+    pub sequence: u64,
+    /// `CLOCK_BOOTTIME`, ns.
+    pub time_ns: u64,
+    /// Session of the task.
+    pub session: u64,
+    /// Hold that the record is about, else 0.
+    pub hold_id: u64,
+    /// `task_struct.start_boottime` of the thread, ns.
+    pub start_boottime_ns: u64,
+    /// cgroup v2 id.
+    pub cgroup_id: u64,
+    /// Process id.
+    pub tgid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Process id of the parent.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// System call number (`orig_ax`) that the task is in, or `u32::MAX`.
+    pub syscall: u32,
+    /// `task_struct.comm`: what the task calls itself. A label for people, never an identity.
+    pub comm: [u8; COMM_BYTES],
+}
+
+/// Body of a held exec.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExecBody {
+    /// The action.
+    pub key: ActionKey,
+    /// Owner of the file.
+    pub owner_uid: u32,
+    /// `i_mode`.
+    pub mode: u32,
+    /// `CLOCK_BOOTTIME` deadline of the hold, ns.
+    pub deadline_ns: u64,
+    /// Result of `bpf_d_path`: bytes with NUL, or a negative errno.
+    pub path_len: i64,
+    /// Arguments in `argv`.
+    pub argc: u32,
+    /// Bytes in `argv`.
+    pub argv_len: u32,
+    /// [`ARGV_CUT`], [`ARGV_UNREADABLE`].
+    pub argv_flags: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
+    /// Path from the task's root.
+    pub path: [u8; PATH_BYTES],
+    /// NUL-terminated arguments, as read from user memory at the hook (see H12).
+    pub argv: [u8; ARGV_BYTES + ARG_BYTES],
+}
+
+/// `argv` is longer than the record.
+pub const ARGV_CUT: u32 = 1;
+/// `argv` could not be read (bad pointer, 32-bit caller).
+pub const ARGV_UNREADABLE: u32 = 2;
+
+/// Body of a held open.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OpenBody {
+    /// The action.
+    pub key: ActionKey,
+    /// Owner of the file (of the directory for a creation).
+    pub owner_uid: u32,
+    /// `i_mode` of the file (of the directory for a creation).
+    pub mode: u32,
+    /// `CLOCK_BOOTTIME` deadline of the hold, ns.
+    pub deadline_ns: u64,
+    /// Result of `bpf_d_path`: bytes with NUL, or a negative errno.
+    pub path_len: i64,
+    /// For a creation: bytes of the new name with its NUL, else 0.
+    pub name_len: u32,
+    /// For a creation on a kernel where `bpf_d_path` may not be called: bytes in `path`, which then
+    /// holds the NUL-terminated components from the innermost directory to the root.
+    pub components_len: u32,
+    /// Path from the task's root; of the directory for a creation.
+    pub path: [u8; PATH_BYTES],
+    /// The new name.
+    pub name: [u8; NAME_BYTES],
+}
+
+/// Body of a held connect; the key holds the whole address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectBody {
+    /// The action.
+    pub key: ActionKey,
+    /// `CLOCK_BOOTTIME` deadline of the hold, ns.
+    pub deadline_ns: u64,
+    /// Address family of the socket itself (`sock.sk_family`).
+    pub socket_family: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
+}
+
+/// Body of an outcome.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeBody {
+    /// The action.
+    pub key: ActionKey,
+    /// `VERDICT_*` that took effect.
+    pub verdict: u32,
+    /// `REASON_*`.
+    pub reason: u32,
+}
+
+/// The grant said so.
+pub const REASON_GRANT: u32 = 0;
+/// Inside io_uring, a kernel worker, or outside a system call (H5).
+pub const REASON_NOT_RESTARTABLE: u32 = 1;
+/// The hold table is full (H7).
+pub const REASON_HOLDS_FULL: u32 = 2;
+/// The task could not be stopped (H7).
+pub const REASON_NO_STOP: u32 = 3;
+/// The object could not be read (K3).
+pub const REASON_UNREADABLE: u32 = 4;
+/// The deadline has passed (H6).
+pub const REASON_EXPIRED: u32 = 5;
+/// The grant was for another hold, or older than it may be.
+pub const REASON_STALE_GRANT: u32 = 6;
+
+/// Body of a fork: the child, which `task_alloc` has already labelled.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForkBody {
+    /// `task_struct.start_boottime` of the child, ns.
+    pub child_start_boottime_ns: u64,
+    /// Process id of the child; the parent's own for a new thread.
+    pub child_tgid: u32,
+    /// Thread id of the child.
+    pub child_tid: u32,
+}
+
+/// Body of a session that a selector started.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelectedBody {
+    /// Index of the selector in guard-agent's configuration.
+    pub selector: u64,
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Header>() == 96);
+    assert!(offset_of!(Header, sequence) == 8);
+    assert!(offset_of!(Header, time_ns) == 16);
+    assert!(offset_of!(Header, session) == 24);
+    assert!(offset_of!(Header, hold_id) == 32);
+    assert!(offset_of!(Header, start_boottime_ns) == 40);
+    assert!(offset_of!(Header, cgroup_id) == 48);
+    assert!(offset_of!(Header, tgid) == 56);
+    assert!(offset_of!(Header, tid) == 60);
+    assert!(offset_of!(Header, ppid) == 64);
+    assert!(offset_of!(Header, uid) == 68);
+    assert!(offset_of!(Header, gid) == 72);
+    assert!(offset_of!(Header, syscall) == 76);
+    assert!(offset_of!(Header, comm) == 80);
+    assert!(offset_of!(ExecBody, owner_uid) == 160);
+    assert!(offset_of!(ExecBody, deadline_ns) == 168);
+    assert!(offset_of!(ExecBody, path_len) == 176);
+    assert!(offset_of!(ExecBody, argc) == 184);
+    assert!(offset_of!(ExecBody, argv_len) == 188);
+    assert!(offset_of!(ExecBody, argv_flags) == 192);
+    assert!(offset_of!(ExecBody, path) == 200);
+    assert!(offset_of!(ExecBody, argv) == 200 + PATH_BYTES);
+    assert!(size_of::<ExecBody>() == 200 + PATH_BYTES + ARGV_BYTES + ARG_BYTES);
+    assert!(offset_of!(OpenBody, path_len) == 176);
+    assert!(offset_of!(OpenBody, name_len) == 184);
+    assert!(offset_of!(OpenBody, components_len) == 188);
+    assert!(offset_of!(OpenBody, path) == 192);
+    assert!(offset_of!(OpenBody, name) == 192 + PATH_BYTES);
+    assert!(size_of::<OpenBody>() == 192 + PATH_BYTES + NAME_BYTES);
+    assert!(size_of::<ConnectBody>() == 176);
+    assert!(offset_of!(ConnectBody, socket_family) == 168);
+    assert!(size_of::<OutcomeBody>() == 168);
+    assert!(offset_of!(OutcomeBody, verdict) == 160);
+    assert!(size_of::<ForkBody>() == 16);
+    assert!(size_of::<SelectedBody>() == 8);
+};

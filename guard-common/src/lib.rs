@@ -1,0 +1,21 @@
+//! The ABI between the eBPF programs and guard-agent: map keys and values, ring buffer records.
+//!
+//! Everything here crosses the kernel boundary, so it is `#[repr(C)]`, made of fixed-width integers
+//! with explicit padding, and asserted at compile time: the same source is compiled for
+//! `bpfel-unknown-none` and for the host. No `bool` and no `enum` crosses; a raw value becomes a
+//! Rust enum only through `TryFrom`.
+//!
+//! A change of any layout here must bump [`ABI_VERSION`]: it names the pin directory, so that an old
+//! program never meets a new map.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod counter;
+pub mod decode;
+pub mod event;
+pub mod hold;
+pub mod label;
+
+/// Version of every layout in this crate; part of the pin path `/sys/fs/bpf/guard/<version>/`.
+pub const ABI_VERSION: u32 = 1;
