@@ -27,6 +27,8 @@ pub const CONSUMED_DENY: u32 = 9;
 pub const EXPIRED: u32 = 10;
 /// Restarts without a decision (a stray SIGCONT): stopped again (H8).
 pub const STRAY_CONTINUES: u32 = 11;
+/// Next handle of a session that an exec selector starts, minus one.
+pub const SESSION_HANDLES: u32 = 13;
 /// Forks denied because the child could not be labelled.
 pub const DENIED_LABEL: u32 = 12;
 
@@ -50,6 +52,7 @@ pub const fn name(index: u32) -> &'static str {
         EXPIRED => "expired",
         STRAY_CONTINUES => "stray_continues",
         DENIED_LABEL => "denied_label",
+        SESSION_HANDLES => "session_handles",
         _ => "reserved",
     }
 }

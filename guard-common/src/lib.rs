@@ -16,6 +16,7 @@ pub mod decode;
 pub mod event;
 pub mod hold;
 pub mod label;
+pub mod siphash;
 
 /// Version of every layout in this crate; part of the pin path `/sys/fs/bpf/guard/<version>/`.
 pub const ABI_VERSION: u32 = 1;

@@ -1,0 +1,153 @@
+// CO-RE getters: every kernel field that the programs read.
+//
+// rustc emits no CO-RE relocations, so fields are read through these always-inline functions; they are
+// compiled to bitcode, linked into the Rust programs by bpf-linker and relocated by the loader against
+// the running kernel's BTF. A fixed offset would read garbage on the next kernel without a word.
+// Direct loads (no probe_read) keep the verifier's typed pointers: bpf_d_path needs them.
+//
+// Only the fields that are read are declared; preserve_access_index makes the rest irrelevant.
+#define CORE __attribute__((preserve_access_index))
+#define GETTER __attribute__((always_inline))
+
+typedef unsigned long long u64;
+typedef unsigned int u32;
+typedef unsigned short u16;
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct super_block {
+	u32 s_dev;
+} CORE;
+
+struct inode {
+	u16 i_mode;
+	kuid_t i_uid;
+	struct super_block *i_sb;
+	u64 i_ino;
+	u32 i_nlink;
+	u32 i_generation;
+} CORE;
+
+struct qstr {
+	u32 len;
+	const unsigned char *name;
+} CORE;
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+} CORE;
+
+struct vfsmount {
+	struct dentry *mnt_root;
+} CORE;
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+} CORE;
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+} CORE;
+
+struct file {
+	u32 f_mode;
+	u32 f_flags;
+	struct path f_path;
+	struct inode *f_inode;
+} CORE;
+
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+	const char *interp;
+} CORE;
+
+struct thread_info {
+	u32 status;
+} CORE;
+
+struct task_struct {
+	struct thread_info thread_info;
+	u32 flags;
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	u64 start_boottime;
+} CORE;
+
+struct pt_regs {
+	u64 si;
+	u64 dx;
+	u64 orig_ax;
+} CORE;
+
+struct sock_common {
+	u16 skc_family;
+} CORE;
+
+struct sock {
+	struct sock_common __sk_common;
+	u16 sk_protocol;
+} CORE;
+
+struct socket {
+	short type;
+	struct sock *sk;
+} CORE;
+
+GETTER u32 core_inode_dev(struct inode *i) { return i->i_sb->s_dev; }
+GETTER u64 core_inode_ino(struct inode *i) { return i->i_ino; }
+GETTER u32 core_inode_generation(struct inode *i) { return i->i_generation; }
+GETTER u32 core_inode_uid(struct inode *i) { return i->i_uid.val; }
+GETTER u32 core_inode_mode(struct inode *i) { return i->i_mode; }
+GETTER u32 core_inode_nlink(struct inode *i) { return i->i_nlink; }
+
+GETTER struct inode *core_file_inode(struct file *f) { return f->f_inode; }
+GETTER u32 core_file_flags(struct file *f) { return f->f_flags; }
+GETTER u32 core_file_mode(struct file *f) { return f->f_mode; }
+GETTER void *core_file_path(struct file *f) { return &f->f_path; }
+GETTER struct dentry *core_file_dentry(struct file *f) { return f->f_path.dentry; }
+
+GETTER struct dentry *core_path_dentry(struct path *p) { return p->dentry; }
+GETTER struct vfsmount *core_path_mnt(struct path *p) { return p->mnt; }
+GETTER struct inode *core_dentry_inode(struct dentry *d) { return d->d_inode; }
+GETTER struct dentry *core_dentry_parent(struct dentry *d) { return d->d_parent; }
+GETTER u32 core_dentry_name_len(struct dentry *d) { return d->d_name.len; }
+GETTER const unsigned char *core_dentry_name(struct dentry *d) { return d->d_name.name; }
+
+// Offsets instead of loads for the mount walk: its pointers come out of probe_read and have no type.
+GETTER u64 core_mount_offset_of_mnt(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt, 0); }
+GETTER u64 core_mount_offset_of_parent(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_parent, 0); }
+GETTER u64 core_mount_offset_of_mountpoint(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_mountpoint, 0); }
+GETTER u64 core_vfsmount_offset_of_root(void) { return __builtin_preserve_field_info(((struct vfsmount *)0)->mnt_root, 0); }
+GETTER u64 core_dentry_offset_of_parent(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_parent, 0); }
+GETTER u64 core_dentry_offset_of_name(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_name.name, 0); }
+
+GETTER struct file *core_bprm_file(struct linux_binprm *b) { return b->file; }
+// The kernel sets interp apart from filename once a script (or binfmt_misc) has named its interpreter.
+GETTER u32 core_bprm_is_interpreter(struct linux_binprm *b) { return b->interp != b->filename; }
+
+GETTER u32 core_task_flags(struct task_struct *t) { return t->flags; }
+GETTER u32 core_task_pid(struct task_struct *t) { return t->pid; }
+GETTER u32 core_task_tgid(struct task_struct *t) { return t->tgid; }
+GETTER u32 core_task_parent_tgid(struct task_struct *t) { return t->real_parent->tgid; }
+GETTER u64 core_task_start(struct task_struct *t) { return t->start_boottime; }
+GETTER u32 core_task_status(struct task_struct *t) { return t->thread_info.status; }
+
+GETTER u64 core_regs_si(struct pt_regs *r) { return r->si; }
+GETTER u64 core_regs_dx(struct pt_regs *r) { return r->dx; }
+GETTER u64 core_regs_orig_ax(struct pt_regs *r) { return r->orig_ax; }
+
+GETTER u32 core_socket_type(struct socket *s) { return (u16)s->type; }
+GETTER u32 core_socket_family(struct socket *s) { return s->sk->__sk_common.skc_family; }
+GETTER u32 core_socket_protocol(struct socket *s) { return s->sk->sk_protocol; }
+
+// core has no atomic addition for this target; the instruction exists.
+GETTER u64 atomic_fetch_add(u64 *to, u64 by) { return __sync_fetch_and_add(to, by); }

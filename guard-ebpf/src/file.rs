@@ -1,0 +1,151 @@
+//! `open` of a file that exists, and of one that `path_mknod` has just granted.
+
+use crate::{
+    hold::{self, Ruling},
+    kernel::{File, Inode, Task},
+    lineage::label_of,
+    maps::{EVENTS, PASSES},
+    record::{OpenRecord, fill_header},
+    verdict::{Verdict, bounded},
+};
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use core::ptr::addr_of_mut;
+use guard_common::{
+    event::{EVENT_HELD, PATH_BYTES},
+    hold::{
+        ACCESS_APPEND, ACCESS_READ, ACCESS_TMPFILE, ACCESS_TRUNCATE, ACCESS_WRITE, ActionKey,
+        FILE_OBJECT_BYTES, KIND_OPEN,
+    },
+    label::Label,
+};
+
+// include/linux/fs.h and include/uapi/asm-generic/fcntl.h; the same from 6.1 to 7.3.
+const FMODE_READ: u32 = 0x1;
+const FMODE_WRITE: u32 = 0x2;
+const FMODE_CREATED: u32 = 0x10_0000;
+/// Files that a file system opens below itself (overlayfs): the file above was decided.
+const FMODE_NOACCOUNT: u32 = 0x2000_0000;
+/// Opened by `execve` or for a program's interpreter: the exec family decides.
+const FMODE_EXEC_FLAG: u32 = 0x20;
+const O_CREAT: u32 = 0o100;
+const O_EXCL: u32 = 0o200;
+const O_NOCTTY: u32 = 0o400;
+const O_TRUNC: u32 = 0o1000;
+const O_APPEND: u32 = 0o2000;
+/// `__O_TMPFILE`.
+const O_TMPFILE: u32 = 0o20_000_000;
+
+#[lsm(hook = "file_open")]
+pub fn file_open(ctx: LsmContext) -> i32 {
+    bounded(try_file_open(&ctx))
+}
+
+#[inline(always)]
+fn try_file_open(ctx: &LsmContext) -> Verdict {
+    let task = Task::current();
+    let Some(label) = label_of(task) else { return Verdict::Allow };
+    let file = File::arg(ctx, 0);
+    let (flags, mode) = (file.flags(), file.mode());
+    if flags & FMODE_EXEC_FLAG != 0 || mode & FMODE_NOACCOUNT != 0 {
+        return Verdict::Allow;
+    }
+    if mode & FMODE_CREATED != 0 && take_creation(task, file) {
+        return Verdict::Allow;
+    }
+    let mut access = access(flags, mode);
+    let inode = if flags & O_TMPFILE == O_TMPFILE {
+        // Every restart makes another unnamed inode: the object is the directory.
+        access |= ACCESS_TMPFILE;
+        match file.dentry().parent().inode() {
+            Some(inode) => inode,
+            None => return Verdict::Deny,
+        }
+    } else {
+        file.inode()
+    };
+    let flags = flags & !(O_CREAT | O_EXCL | O_NOCTTY);
+    let mut key = hold::key(task, KIND_OPEN, access, flags);
+    set_file(&mut key, inode);
+    match hold::rule(task, &label, &key) {
+        Ruling::Decided(verdict) => verdict,
+        Ruling::Announce(pending) => announce(task, &label, &key, &pending, file, inode),
+    }
+}
+
+/// Whether this is the `file_open` of the file whose creation this thread was just granted (H11).
+#[inline(always)]
+fn take_creation(task: Task, file: File) -> bool {
+    let Some(passes) = PASSES.get(task) else { return false };
+    // SAFETY: a non-null slot that only this thread touches.
+    unsafe {
+        let created = (*passes).created_dentry;
+        (*passes).created_dentry = 0;
+        created != 0 && created == file.dentry().address()
+    }
+}
+
+#[inline(always)]
+fn access(flags: u32, mode: u32) -> u32 {
+    let mut access = 0;
+    if mode & FMODE_READ != 0 {
+        access |= ACCESS_READ;
+    }
+    if mode & FMODE_WRITE != 0 {
+        access |= ACCESS_WRITE;
+    }
+    if flags & O_APPEND != 0 {
+        access |= ACCESS_APPEND;
+    }
+    if flags & O_TRUNC != 0 {
+        access |= ACCESS_TRUNCATE;
+    }
+    access
+}
+
+/// Makes `inode` the object of the action.
+#[inline(always)]
+pub fn set_file(key: &mut ActionKey, inode: Inode) {
+    key.object_len = FILE_OBJECT_BYTES as u32;
+    key.object[0] = inode.dev();
+    key.object[1] = inode.ino();
+    key.object[2] = inode.generation();
+}
+
+#[inline(always)]
+fn announce(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    pending: &hold::Pending,
+    file: File,
+    inode: Inode,
+) -> Verdict {
+    let Some(mut entry) = EVENTS.reserve::<OpenRecord>(0) else {
+        return hold::refuse_unannounced();
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type; every field but unused tails is written.
+    unsafe {
+        let len = size_of::<OpenRecord>();
+        let header = addr_of_mut!((*record).header);
+        fill_header(header, EVENT_HELD, len, task, label, pending.hold_id());
+        (*record).body.key = *key;
+        (*record).body.owner_uid = inode.uid();
+        (*record).body.mode = inode.mode();
+        (*record).body.deadline_ns = pending.deadline_ns;
+        (*record).body.name_len = 0;
+        (*record).body.components_len = 0;
+        let path = addr_of_mut!((*record).body.path).cast();
+        (*record).body.path_len = file.path().d_path(path, PATH_BYTES as u32);
+    }
+    match pending.commit(label, key) {
+        Ok(()) => {
+            entry.submit(0);
+            Verdict::Restart
+        }
+        Err(why) => {
+            entry.discard(0);
+            why.refuse(task, label, key)
+        }
+    }
+}

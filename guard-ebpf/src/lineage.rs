@@ -1,0 +1,116 @@
+//! Labels: inherited at fork, given at exec by selectors; and the life of labelled tasks as records.
+
+use crate::{
+    exec::forget_passes,
+    kernel::{Bprm, Task, cgroup_id, uid_gid},
+    maps::{LABELS, SELECTORS, count},
+    record,
+    verdict::{Verdict, bounded},
+};
+use aya_ebpf::{
+    bindings::task_struct,
+    macros::{btf_tracepoint, lsm},
+    programs::{BtfTracePointContext, LsmContext},
+};
+use guard_common::{
+    counter,
+    event::{EVENT_EXECUTED, EVENT_EXIT, EVENT_FORK, EVENT_SELECTED},
+    label::{
+        LABEL_FLAG_ROOT, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID, SelectorKey,
+    },
+};
+
+/// The label of a task.
+#[inline(always)]
+pub fn label_of(task: Task) -> Option<Label> {
+    // SAFETY: a non-null storage slot of this type; labels are written once, before the task runs.
+    LABELS.get(task).map(|label| unsafe { *label })
+}
+
+/// A child has its parent's label from before it can run: a session is its whole process tree,
+/// whatever setsid, double fork or reparenting do.
+#[lsm(hook = "task_alloc")]
+pub fn task_alloc(ctx: LsmContext) -> i32 {
+    bounded(try_task_alloc(&ctx))
+}
+
+#[inline(always)]
+fn try_task_alloc(ctx: &LsmContext) -> Verdict {
+    let Some(label) = label_of(Task::current()) else { return Verdict::Allow };
+    let child: *mut task_struct = ctx.arg(0);
+    match LABELS.get_or_create(Task::from_ptr(child)) {
+        Some(slot) => {
+            // SAFETY: a fresh storage slot of a task that does not run yet.
+            unsafe { *slot = Label { flags: label.flags & !LABEL_FLAG_ROOT, ..label } };
+            Verdict::Allow
+        }
+        None => {
+            // An unlabelled child would be free of everything: no child then (K3).
+            count(counter::DENIED_LABEL);
+            Verdict::Deny
+        }
+    }
+}
+
+/// The image is committed and has not run yet: selectors label here, so no instruction of a selected
+/// program runs unlabelled.
+#[lsm(hook = "bprm_committed_creds")]
+pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
+    let task = Task::current();
+    match label_of(task) {
+        Some(label) => {
+            forget_passes(task);
+            record::plain(EVENT_EXECUTED, task, &label);
+        }
+        None => select(task, Bprm::arg(&ctx, 0)),
+    }
+    0
+}
+
+#[inline(always)]
+fn select(task: Task, bprm: Bprm) {
+    let inode = bprm.file().inode();
+    let by_program =
+        SelectorKey { kind: SELECT_PROGRAM, _pad: 0, dev: inode.dev(), id: inode.ino() };
+    let uid = u64::from(uid_gid() as u32);
+    let by_uid = SelectorKey { kind: SELECT_UID, _pad: 0, dev: 0, id: uid };
+    let by_cgroup = SelectorKey { kind: SELECT_CGROUP, _pad: 0, dev: 0, id: cgroup_id() };
+    // SAFETY: the values are copied at once.
+    let selector = unsafe {
+        SELECTORS.get(&by_program).or(SELECTORS.get(&by_uid)).or(SELECTORS.get(&by_cgroup)).copied()
+    };
+    let Some(selector) = selector else { return };
+    let Some(slot) = LABELS.get_or_create(task) else {
+        // Past the point of no return nothing can be refused, so the new image must not run.
+        count(counter::DENIED_LABEL);
+        crate::kernel::kill_current();
+        return;
+    };
+    let handle = SELECTED_SESSIONS | count(counter::SESSION_HANDLES);
+    let label = Label { session: handle, flags: LABEL_FLAG_ROOT, _pad: 0 };
+    // SAFETY: a fresh storage slot of the task that is running this program.
+    unsafe { *slot = label };
+    record::selected(EVENT_SELECTED, task, &label, selector);
+}
+
+/// Session handles that the kernel gives have this bit; those that guard-agent gives do not.
+const SELECTED_SESSIONS: u64 = 1 << 63;
+
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::current();
+    if let Some(label) = label_of(task) {
+        let child: *mut task_struct = ctx.arg(1);
+        record::fork(EVENT_FORK, task, &label, Task::from_ptr(child));
+    }
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
+    let task = Task::current();
+    if let Some(label) = label_of(task) {
+        record::plain(EVENT_EXIT, task, &label);
+    }
+    0
+}

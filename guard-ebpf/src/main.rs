@@ -1,0 +1,32 @@
+//! Guard's eBPF LSM programs. One family a file; every program is `bounded(try_…)` (K1).
+//!
+//! The programs decide nothing but table look-ups: a labelled task's action is either answered by a
+//! grant for exactly this action, or held (`hold.rs`). Unlabelled tasks cost one label look-up.
+//!
+//! A program that cannot find something out never allows (K3). A reachable panic is an endless loop,
+//! which the verifier refuses: what loads cannot panic.
+
+#![no_std]
+#![no_main]
+
+mod exec;
+mod file;
+mod hold;
+mod kernel;
+mod lineage;
+mod maps;
+mod path;
+mod record;
+mod socket;
+mod verdict;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    #[expect(clippy::empty_loop, reason = "the verifier must refuse a reachable panic")]
+    loop {}
+}
+
+// bpf_d_path, task storage and signals are helpers for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

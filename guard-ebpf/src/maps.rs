@@ -1,0 +1,138 @@
+//! The maps, each with its reader and writer.
+
+use crate::kernel::{Task, fetch_add};
+use aya_ebpf::{
+    bindings::{
+        BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+    },
+    helpers::generated::bpf_task_storage_get,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, RingBuf},
+};
+use guard_common::{
+    counter::COUNTERS as COUNTER_ENTRIES,
+    event::RING_BYTES,
+    hold::{ActionKey, Config, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord},
+    label::{Label, SELECTORS_MAX, SelectorKey},
+};
+
+/// Task storage as a BTF map definition; aya-ebpf 0.2 has no type for it.
+#[repr(C)]
+pub struct TaskStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: only the map's address is used; the kernel synchronises access to its values.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+
+    #[inline(always)]
+    fn get_with(&self, task: Task, flags: u64) -> Option<*mut T> {
+        // SAFETY: the map and a typed task pointer, which the verifier checks.
+        let slot = unsafe {
+            bpf_task_storage_get(
+                (&raw const *self).cast_mut().cast(),
+                task.as_ptr().cast(),
+                core::ptr::null_mut(),
+                flags,
+            )
+        };
+        (!slot.is_null()).then_some(slot.cast())
+    }
+
+    /// The task's value, if it has one.
+    #[inline(always)]
+    pub fn get(&self, task: Task) -> Option<*mut T> {
+        self.get_with(task, 0)
+    }
+
+    /// The task's value, made (zeroed) if it has none. `None`: no memory.
+    #[inline(always)]
+    pub fn get_or_create(&self, task: Task) -> Option<*mut T> {
+        self.get_with(task, BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+    }
+}
+
+/// Labels: guard-agent and the exec selectors write, `task_alloc` copies, every program reads.
+#[btf_map]
+pub static LABELS: TaskStorage<Label> = TaskStorage::new();
+
+/// What a thread carries from one hook of a system call to the next (or to its restart).
+#[btf_map]
+pub static PASSES: TaskStorage<Passes> = TaskStorage::new();
+
+/// Images before the last of one exec chain: the kernel's own limit is 5 images in all.
+pub const EXEC_PASSES: usize = 4;
+
+/// See [`PASSES`]; only ever read and written by its own thread.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Passes {
+    /// Dentry whose creation was granted at `path_mknod`: its `file_open` is the same action (H11).
+    pub created_dentry: u64,
+    /// Valid entries of `exec`.
+    pub exec_count: u32,
+    /// 1 while the exec restarts for the sake of a held interpreter: only then do the entries count.
+    pub exec_restarts: u32,
+    /// Images whose grant was consumed in this exec, so that the restart for a script's interpreter
+    /// does not ask for the script again. See `exec.rs`.
+    pub exec: [ExecPass; EXEC_PASSES],
+}
+
+/// One image of an exec chain.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ExecPass {
+    pub dev: u64,
+    pub ino: u64,
+    pub generation: u64,
+    pub hash: [u64; 2],
+}
+
+/// Kernel writes, guard-agent reads (adoption) and removes (dead tasks).
+#[map]
+pub static HOLDS: HashMap<ActionKey, HoldRecord> = HashMap::with_max_entries(HOLDS_MAX, 0);
+
+/// guard-agent writes, the kernel deletes: whoever deletes has consumed (H2).
+#[map]
+pub static GRANTS: HashMap<ActionKey, Grant> = HashMap::with_max_entries(GRANTS_MAX, 0);
+
+/// guard-agent writes; value: index of the selector in its configuration.
+#[map]
+pub static SELECTORS: HashMap<SelectorKey, u64> = HashMap::with_max_entries(SELECTORS_MAX, 0);
+
+/// Records to guard-agent.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// `guard_common::counter`.
+#[map]
+pub static COUNTERS: Array<u64> = Array::with_max_entries(COUNTER_ENTRIES, 0);
+
+/// One entry, written by the loader before any program is attached.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// Adds one to a counter and returns its new value (0 only if the index does not exist).
+#[inline(always)]
+pub fn count(index: u32) -> u64 {
+    match COUNTERS.get_ptr_mut(index) {
+        Some(counter) => fetch_add(counter, 1) + 1,
+        None => 0,
+    }
+}
+
+/// The loader's settings.
+#[inline(always)]
+pub fn config() -> Option<Config> {
+    CONFIG.get(0).copied()
+}

@@ -1,0 +1,189 @@
+//! Creation of a file: held at `path_mknod`, before anything has changed (H11).
+//!
+//! `open(O_CREAT)` calls this hook before it creates, and `file_open` after; a hold at the latter would
+//! restart into a file that exists (`O_EXCL` would fail). So the creation is the action, and the
+//! `file_open` of exactly the dentry that was granted passes (see `file.rs`).
+//!
+//! Two programs for one hook: `bpf_d_path` is allowed where the hook is on the kernel's sleepable list
+//! (from 6.12); before that the directory is walked component by component.
+
+use crate::{
+    file::set_file,
+    hold::{self, Pending, Ruling},
+    kernel::{Dentry, Inode, Path, Step, Task},
+    lineage::label_of,
+    maps::{EVENTS, PASSES, config},
+    record::{OpenRecord, fill_header},
+    verdict::{Verdict, bounded},
+};
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use core::ptr::addr_of_mut;
+use guard_common::{
+    event::{EVENT_HELD, NAME_BYTES, PATH_BYTES},
+    hold::{ACCESS_CREATE, ACCESS_WRITE, ActionKey, KIND_OPEN},
+    label::Label,
+    siphash::SipHash,
+};
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+/// Directories that a walk names; deeper than any path of 4,096 bytes that people use, and bounded
+/// for the verifier. A deeper one is unreadable, never cut.
+const WALK_STEPS: usize = 48;
+
+/// From 6.12 on.
+#[lsm(hook = "path_mknod")]
+pub fn path_mknod(ctx: LsmContext) -> i32 {
+    bounded(try_path_mknod::<true>(&ctx))
+}
+
+/// Where `bpf_d_path` may not be called on this hook (6.1).
+#[lsm(hook = "path_mknod")]
+pub fn path_mknod_walk(ctx: LsmContext) -> i32 {
+    bounded(try_path_mknod::<false>(&ctx))
+}
+
+#[inline(always)]
+fn try_path_mknod<const D_PATH: bool>(ctx: &LsmContext) -> Verdict {
+    let task = Task::current();
+    let Some(label) = label_of(task) else { return Verdict::Allow };
+    let (directory, dentry) = (Path::arg(ctx, 0), Dentry::arg(ctx, 1));
+    let mode: u32 = ctx.arg(2);
+    if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
+        // Device nodes, FIFOs and sockets: no program yet (SPECIFICATION.md, coverage).
+        return Verdict::Allow;
+    }
+    let Some(inode) = directory.dentry().inode() else { return Verdict::Deny };
+    let mut key = hold::key(task, KIND_OPEN, ACCESS_CREATE | ACCESS_WRITE, 0);
+    set_file(&mut key, inode);
+    let Some(hash) = name_hash(dentry) else {
+        return hold::refuse_unreadable(task, &label, &key);
+    };
+    [key.object[3], key.object[4]] = hash;
+    let verdict = match hold::rule(task, &label, &key) {
+        Ruling::Decided(verdict) => verdict,
+        Ruling::Announce(pending) => {
+            announce::<D_PATH>(task, &label, &key, &pending, directory, dentry, inode)
+        }
+    };
+    if matches!(verdict, Verdict::Allow) && !remember(task, dentry) {
+        return Verdict::Deny;
+    }
+    verdict
+}
+
+/// The grant covers the `file_open` of this very dentry by this thread.
+#[inline(always)]
+fn remember(task: Task, dentry: Dentry) -> bool {
+    match PASSES.get_or_create(task) {
+        Some(passes) => {
+            // SAFETY: a non-null slot that only this thread touches.
+            unsafe { (*passes).created_dentry = dentry.address() };
+            true
+        }
+        None => false,
+    }
+}
+
+/// Keyed hash of the new name: names are up to 255 bytes, more than a key should hold.
+#[inline(always)]
+fn name_hash(dentry: Dentry) -> Option<[u64; 2]> {
+    let key = config()?.hash_key;
+    let len = dentry.name_len();
+    if len == 0 || len as usize >= NAME_BYTES {
+        return None;
+    }
+    // The name is hashed in pieces of 32 bytes: a whole one would not fit on the eBPF stack.
+    let mut state = SipHash::new(key);
+    for piece in 0..(NAME_BYTES / 32) {
+        if piece as u32 * 32 >= len {
+            break;
+        }
+        let words = dentry.name_piece(piece as u32 * 32, len)?;
+        state = state.word(words[0]).word(words[1]).word(words[2]).word(words[3]);
+    }
+    Some(state.finish(u64::from(len)))
+}
+
+#[inline(always)]
+fn announce<const D_PATH: bool>(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    pending: &Pending,
+    directory: Path,
+    dentry: Dentry,
+    inode: Inode,
+) -> Verdict {
+    let Some(mut entry) = EVENTS.reserve::<OpenRecord>(0) else {
+        return hold::refuse_unannounced();
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type; every field but unused tails is written.
+    unsafe {
+        let len = size_of::<OpenRecord>();
+        let header = addr_of_mut!((*record).header);
+        fill_header(header, EVENT_HELD, len, task, label, pending.hold_id());
+        (*record).body.key = *key;
+        (*record).body.owner_uid = inode.uid();
+        (*record).body.mode = inode.mode();
+        (*record).body.deadline_ns = pending.deadline_ns;
+        let name = addr_of_mut!((*record).body.name).cast();
+        let name_len = dentry.read_name(name, NAME_BYTES as u32);
+        (*record).body.name_len = if name_len > 0 { name_len as u32 } else { 0 };
+        let path: *mut u8 = addr_of_mut!((*record).body.path).cast();
+        if D_PATH {
+            (*record).body.path_len = directory.d_path(path, PATH_BYTES as u32);
+            (*record).body.components_len = 0;
+        } else {
+            let len = walk(directory, path);
+            // 0 components and no path: decoded as unknown, which no policy allows by path.
+            (*record).body.path_len = -36;
+            (*record).body.components_len = len;
+        }
+    }
+    match pending.commit(label, key) {
+        Ok(()) => {
+            entry.submit(0);
+            Verdict::Restart
+        }
+        Err(why) => {
+            entry.discard(0);
+            why.refuse(task, label, key)
+        }
+    }
+}
+
+/// Writes NUL-terminated components from the innermost outwards; returns bytes, 0 if it cannot be had.
+/// The root itself is one empty component, so that a directory that is the root has bytes too.
+#[inline(always)]
+fn walk(directory: Path, to: *mut u8) -> u32 {
+    let mut walk = directory.walk();
+    let mut at = 0usize;
+    for _ in 0..WALK_STEPS {
+        match walk.step() {
+            Step::Component => {
+                if at > PATH_BYTES - NAME_BYTES - 1 {
+                    return 0;
+                }
+                // SAFETY: `at` leaves room for a whole name.
+                let len = walk.read_name(unsafe { to.add(at) }, NAME_BYTES as u32);
+                if len <= 1 || len > NAME_BYTES as i64 {
+                    return 0;
+                }
+                at += len as usize;
+            }
+            Step::Crossed => {}
+            Step::Root => {
+                if at > PATH_BYTES - NAME_BYTES - 1 {
+                    return 0;
+                }
+                // SAFETY: as above.
+                unsafe { *to.add(at) = 0 };
+                return at as u32 + 1;
+            }
+            Step::Unreadable => return 0,
+        }
+    }
+    0
+}

@@ -1,0 +1,147 @@
+//! Building ring buffer records in place (K2), and the small ones whole.
+
+use crate::{
+    kernel::{Task, boot_ns, cgroup_id, read_comm, uid_gid},
+    maps::{EVENTS, count},
+};
+use core::ptr::addr_of_mut;
+use guard_common::{
+    counter,
+    event::{
+        ConnectBody, ExecBody, ForkBody, Header, OpenBody, OutcomeBody, SelectedBody,
+    },
+    hold::ActionKey,
+    label::Label,
+};
+
+/// A header and its body, as they lie in the ring buffer.
+#[repr(C)]
+pub struct Record<B> {
+    pub header: Header,
+    pub body: B,
+}
+
+pub type ExecRecord = Record<ExecBody>;
+pub type OpenRecord = Record<OpenBody>;
+pub type ConnectRecord = Record<ConnectBody>;
+
+/// Fills the header of a reserved record.
+///
+/// # Safety
+/// `header` must be writable and 8-byte aligned, as a ring buffer reservation is.
+#[inline(always)]
+pub unsafe fn fill_header(
+    header: *mut Header,
+    event: u32,
+    len: usize,
+    task: Task,
+    label: &Label,
+    hold_id: u64,
+) {
+    let ids = uid_gid();
+    let syscall = task.syscall().map_or(u32::MAX, |number| number as u32);
+    // SAFETY: the caller's promise; every field is written.
+    unsafe {
+        (*header).event = event;
+        (*header).len = len as u32;
+        (*header).sequence = count(counter::EVENT_SEQUENCE);
+        (*header).time_ns = boot_ns();
+        (*header).session = label.session;
+        (*header).hold_id = hold_id;
+        (*header).start_boottime_ns = task.start_boottime_ns();
+        (*header).cgroup_id = cgroup_id();
+        (*header).tgid = task.tgid();
+        (*header).tid = task.tid();
+        (*header).ppid = task.parent_tgid();
+        (*header).uid = ids as u32;
+        (*header).gid = (ids >> 32) as u32;
+        (*header).syscall = syscall;
+        read_comm(addr_of_mut!((*header).comm));
+    }
+}
+
+/// Counts a record that found no room.
+#[inline(always)]
+pub fn lost() {
+    count(counter::EVENT_SEQUENCE);
+    count(counter::EVENTS_LOST);
+}
+
+/// Says how an action ended. A lost one is counted.
+#[inline(always)]
+pub fn outcome(
+    event: u32,
+    task: Task,
+    label: &Label,
+    hold_id: u64,
+    key: &ActionKey,
+    verdict: u32,
+    reason: u32,
+) {
+    let Some(mut entry) = EVENTS.reserve::<Record<OutcomeBody>>(0) else {
+        lost();
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type.
+    unsafe {
+        let len = size_of::<Record<OutcomeBody>>();
+        fill_header(addr_of_mut!((*record).header), event, len, task, label, hold_id);
+        (*record).body.key = *key;
+        (*record).body.verdict = verdict;
+        (*record).body.reason = reason;
+    }
+    entry.submit(0);
+}
+
+/// Says that something happened to a task, without more.
+#[inline(always)]
+pub fn plain(event: u32, task: Task, label: &Label) {
+    let Some(mut entry) = EVENTS.reserve::<Record<()>>(0) else {
+        lost();
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type.
+    unsafe {
+        let len = size_of::<Record<()>>();
+        fill_header(addr_of_mut!((*record).header), event, len, task, label, 0);
+    }
+    entry.submit(0);
+}
+
+/// Says that a task made a child.
+#[inline(always)]
+pub fn fork(event: u32, task: Task, label: &Label, child: Task) {
+    let Some(mut entry) = EVENTS.reserve::<Record<ForkBody>>(0) else {
+        lost();
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type.
+    unsafe {
+        let len = size_of::<Record<ForkBody>>();
+        fill_header(addr_of_mut!((*record).header), event, len, task, label, 0);
+        (*record).body.child_start_boottime_ns = child.start_boottime_ns();
+        (*record).body.child_tgid = child.tgid();
+        (*record).body.child_tid = child.tid();
+    }
+    entry.submit(0);
+}
+
+/// Says that a selector started a session.
+#[inline(always)]
+pub fn selected(event: u32, task: Task, label: &Label, selector: u64) {
+    let Some(mut entry) = EVENTS.reserve::<Record<SelectedBody>>(0) else {
+        lost();
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type.
+    unsafe {
+        let len = size_of::<Record<SelectedBody>>();
+        fill_header(addr_of_mut!((*record).header), event, len, task, label, 0);
+        (*record).body.selector = selector;
+    }
+    entry.submit(0);
+}
