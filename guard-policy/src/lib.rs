@@ -1,1 +1,26 @@
-//! Policy.
+//! Guard's policy: Cedar schema, validation, decision, and who may approve.
+//!
+//! Pure: no I/O, no clock. A [`Policy`] is read whole or refused whole ([`Policy::load`]); then
+//! [`Policy::decide`] says allow, deny or hold for one attempt and [`Policy::may_approve`] whether a
+//! person may decide a hold. `docs/policy.md` is the reference for people who write policies.
+//!
+//! Architecture invariant: whatever cannot be determined (an unknown path, a cut argv that the policy
+//! reads, a statement that fails to evaluate) never ends in [`Outcome::Allow`].
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::allow_attributes, reason = "tests"))]
+
+mod annotation;
+mod approve;
+mod decide;
+mod entity;
+mod load;
+mod names;
+mod path;
+mod problem;
+mod usage;
+
+pub use approve::{ApproveRefusal, ApproveRequest};
+pub use decide::{Attempt, Outcome};
+pub use load::{MAX_SOURCE_BYTES, MAX_SOURCES, MAX_STATEMENTS, Policy, PolicySource, SCHEMA_TEXT};
+pub use problem::{PolicyError, Problem};
