@@ -146,8 +146,9 @@ GETTER u64 core_regs_dx(struct pt_regs *r) { return r->dx; }
 GETTER u64 core_regs_orig_ax(struct pt_regs *r) { return r->orig_ax; }
 
 GETTER u32 core_socket_type(struct socket *s) { return (u16)s->type; }
-GETTER u32 core_socket_family(struct socket *s) { return s->sk->__sk_common.skc_family; }
-GETTER u32 core_socket_protocol(struct socket *s) { return s->sk->sk_protocol; }
+GETTER struct sock *core_socket_sock(struct socket *s) { return s->sk; }
+GETTER u32 core_sock_family(struct sock *k) { return k->__sk_common.skc_family; }
+GETTER u32 core_sock_protocol(struct sock *k) { return k->sk_protocol; }
 
 // core has no atomic addition for this target; the instruction exists.
 GETTER u64 atomic_fetch_add(u64 *to, u64 by) { return __sync_fetch_and_add(to, by); }

@@ -9,9 +9,7 @@
 use crate::{
     file::set_file,
     hold::{self, Pending, Ruling},
-    kernel::{
-        Bprm, File, Inode, Task, read_user_str, read_user_word, touch_user,
-    },
+    kernel::{Bprm, File, Inode, Task, read_user_str, read_user_word, repeat, touch_user},
     lineage::label_of,
     maps::{EVENTS, EXEC_PASSES, ExecPass, PASSES, config},
     record::{ExecRecord, fill_header},
@@ -20,9 +18,7 @@ use crate::{
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{
-        ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_MAX, ARGV_UNREADABLE, EVENT_HELD, PATH_BYTES,
-    },
+    event::{ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_MAX, ARGV_UNREADABLE, EVENT_HELD, PATH_BYTES},
     hold::{ACCESS_INTERPRETER, ACCESS_UNNAMED, ActionKey, KIND_EXEC},
     label::Label,
     siphash::SipHash,
@@ -142,35 +138,48 @@ unsafe fn read_argv(task: Task, to: *mut u8) -> Argv {
     if table == 0 {
         return argv;
     }
-    for index in 0..=ARGV_MAX as u64 {
-        let Some(pointer) = read_user_word(table.wrapping_add(index * 8)) else {
-            argv.flags |= ARGV_UNREADABLE;
-            break;
-        };
-        if pointer == 0 {
-            break;
-        }
-        if index == ARGV_MAX as u64 || argv.len >= ARGV_BYTES {
-            argv.flags |= ARGV_CUT;
-            break;
-        }
-        // SAFETY: `argv.len < ARGV_BYTES` leaves room for a whole argument.
-        let slot = unsafe { to.add(argv.len) };
-        let mut len = read_user_str(slot, ARG_BYTES as u32, pointer);
-        if len < 0 && touch_user(pointer) {
-            len = read_user_str(slot, ARG_BYTES as u32, pointer);
-        }
-        if len <= 0 || len > ARG_BYTES as i64 {
-            argv.flags |= ARGV_UNREADABLE;
-            break;
-        }
-        if len == ARG_BYTES as i64 {
-            argv.flags |= ARGV_CUT;
-        }
-        argv.len += len as usize;
-        argv.count += 1;
+    let mut reading = Reading { argv, table, to };
+    repeat(ARGV_MAX as u32 + 1, read_arg, &mut reading);
+    reading.argv
+}
+
+/// What [`read_arg`] works on.
+struct Reading {
+    argv: Argv,
+    table: u64,
+    to: *mut u8,
+}
+
+/// One turn of the loop in [`read_argv`]; as a callback, the verifier looks at it once.
+extern "C" fn read_arg(index: u64, reading: &mut Reading) -> i64 {
+    let Some(pointer) = read_user_word(reading.table.wrapping_add(index * 8)) else {
+        reading.argv.flags |= ARGV_UNREADABLE;
+        return 1;
+    };
+    if pointer == 0 {
+        return 1;
     }
-    argv
+    let at = core::hint::black_box(reading.argv.len as u64);
+    if index >= ARGV_MAX as u64 || at >= ARGV_BYTES as u64 {
+        reading.argv.flags |= ARGV_CUT;
+        return 1;
+    }
+    // SAFETY: `at < ARGV_BYTES` leaves room for a whole argument.
+    let slot = unsafe { reading.to.add(at as usize) };
+    let mut len = read_user_str(slot, ARG_BYTES as u32, pointer);
+    if len < 0 && touch_user(pointer) {
+        len = read_user_str(slot, ARG_BYTES as u32, pointer);
+    }
+    if len <= 0 || len > ARG_BYTES as i64 {
+        reading.argv.flags |= ARGV_UNREADABLE;
+        return 1;
+    }
+    if len == ARG_BYTES as i64 {
+        reading.argv.flags |= ARGV_CUT;
+    }
+    reading.argv.len = (at as i64 + len) as usize;
+    reading.argv.count += 1;
+    0
 }
 
 /// Keyed hash of what was read, with the flags: a cut argv never equals a whole one.
@@ -179,7 +188,6 @@ unsafe fn read_argv(task: Task, to: *mut u8) -> Argv {
 /// `bytes` must be readable and writable for `ARGV_BYTES + ARG_BYTES`, and written for `argv.len`.
 #[inline(always)]
 unsafe fn argv_hash(bytes: *mut u8, argv: &Argv) -> Option<[u64; 2]> {
-    let mut state = SipHash::new(config()?.hash_key);
     let len = core::hint::black_box(argv.len as u64);
     if len > (ARGV_BYTES + ARG_BYTES - 8) as u64 {
         return None;
@@ -187,14 +195,28 @@ unsafe fn argv_hash(bytes: *mut u8, argv: &Argv) -> Option<[u64; 2]> {
     // The last word's padding is zeroed, so that the reservation's old content does not count.
     // SAFETY: `len + 8` bytes are there.
     unsafe { bytes.add(len as usize).cast::<u64>().write_unaligned(0) };
-    for index in 0..(ARGV_BYTES + ARG_BYTES) / 8 {
-        if index as u64 * 8 >= len {
-            break;
-        }
-        // SAFETY: within the buffer by the loop's bound.
-        state = state.word(unsafe { bytes.cast::<u64>().add(index).read() });
+    let mut hashing = Hashing { state: SipHash::new(config()?.hash_key), bytes };
+    let words = (len as u32).div_ceil(8);
+    repeat(words, hash_word, &mut hashing);
+    Some(hashing.state.finish(len | u64::from(argv.flags) << 32))
+}
+
+/// What [`hash_word`] works on.
+struct Hashing {
+    state: SipHash,
+    bytes: *mut u8,
+}
+
+/// One turn of the loop in [`argv_hash`]; as a callback, the verifier looks at it once.
+extern "C" fn hash_word(index: u64, hashing: &mut Hashing) -> i64 {
+    let index = core::hint::black_box(index);
+    if index >= ((ARGV_BYTES + ARG_BYTES) / 8) as u64 {
+        return 1;
     }
-    Some(state.finish(len | u64::from(argv.flags) << 32))
+    // SAFETY: within the buffer by the check above.
+    let word = unsafe { hashing.bytes.cast::<u64>().add(index as usize).read() };
+    hashing.state = hashing.state.word(word);
+    0
 }
 
 /// Whether this image was granted before its interpreter was held, in this thread's exec.

@@ -11,7 +11,7 @@ use aya_ebpf::{
         bpf_get_current_task_btf, bpf_ktime_get_boot_ns,
         generated::{
             bpf_copy_from_user, bpf_d_path, bpf_get_current_cgroup_id, bpf_get_current_comm,
-            bpf_get_current_uid_gid, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+            bpf_get_current_uid_gid, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
             bpf_probe_read_user_str, bpf_send_signal, bpf_task_pt_regs,
         },
     },
@@ -57,8 +57,9 @@ unsafe extern "C" {
     fn core_regs_dx(regs: Raw) -> u64;
     fn core_regs_orig_ax(regs: Raw) -> u64;
     fn core_socket_type(socket: Raw) -> u32;
-    fn core_socket_family(socket: Raw) -> u32;
-    fn core_socket_protocol(socket: Raw) -> u32;
+    fn core_socket_sock(socket: Raw) -> Raw;
+    fn core_sock_family(sock: Raw) -> u32;
+    fn core_sock_protocol(sock: Raw) -> u32;
     fn atomic_fetch_add(to: *mut u64, by: u64) -> u64;
 }
 
@@ -527,18 +528,13 @@ impl Socket {
         unsafe { core_socket_type(self.0) }
     }
 
-    /// `AF_*`.
+    /// `AF_*` and `IPPROTO_*` of its protocol socket, which is trusted-or-null from 7.x on.
     #[inline(always)]
-    pub fn family(self) -> u32 {
-        // SAFETY: as for `socket_type`; a fault reads as 0.
-        unsafe { core_socket_family(self.0) }
-    }
-
-    /// `IPPROTO_*`.
-    #[inline(always)]
-    pub fn protocol(self) -> u32 {
-        // SAFETY: as for `family`.
-        unsafe { core_socket_protocol(self.0) }
+    pub fn family_and_protocol(self) -> Option<(u32, u32)> {
+        // SAFETY: a typed socket pointer.
+        let sock = core::hint::black_box(unsafe { core_socket_sock(self.0) });
+        // SAFETY: a typed sock pointer that is not null.
+        (!sock.is_null()).then(|| unsafe { (core_sock_family(sock), core_sock_protocol(sock)) })
     }
 }
 
@@ -586,4 +582,13 @@ pub fn pointer_arg(ctx: &LsmContext, n: usize) -> *const u8 {
 pub fn fetch_add(counter: *mut u64, by: u64) -> u64 {
     // SAFETY: array elements are 8-byte aligned and never freed; the verifier checks the pointer.
     unsafe { atomic_fetch_add(counter, by) }
+}
+
+/// Calls `turn` with 0, 1, … up to `turns` times, until it returns something else than 0.
+///
+/// The verifier looks at a callback once, where it would follow every turn of a loop.
+#[inline(always)]
+pub fn repeat<T>(turns: u32, turn: extern "C" fn(u64, &mut T) -> i64, state: &mut T) {
+    // SAFETY: the callback's context is exactly the reference it takes, which outlives the call.
+    unsafe { bpf_loop(turns, turn as *mut c_void, (&raw mut *state).cast(), 0) };
 }

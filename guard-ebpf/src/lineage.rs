@@ -15,9 +15,7 @@ use aya_ebpf::{
 use guard_common::{
     counter,
     event::{EVENT_EXECUTED, EVENT_EXIT, EVENT_FORK, EVENT_SELECTED},
-    label::{
-        LABEL_FLAG_ROOT, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID, SelectorKey,
-    },
+    label::{LABEL_FLAG_ROOT, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID, SelectorKey},
 };
 
 /// The label of a task.

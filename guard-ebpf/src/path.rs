@@ -4,13 +4,14 @@
 //! restart into a file that exists (`O_EXCL` would fail). So the creation is the action, and the
 //! `file_open` of exactly the dentry that was granted passes (see `file.rs`).
 //!
-//! Two programs for one hook: `bpf_d_path` is allowed where the hook is on the kernel's sleepable list
-//! (from 6.12); before that the directory is walked component by component.
+//! `bpf_d_path` is refused on this hook up to 7.3 (tried: 6.1, 6.12, 7.3), so the directory is walked
+//! component by component, to the root of the mount namespace. In a plain chroot that is the path from
+//! outside; in a container, whose root is the root of its mount namespace, it is the same path.
 
 use crate::{
     file::set_file,
     hold::{self, Pending, Ruling},
-    kernel::{Dentry, Inode, Path, Step, Task},
+    kernel::{Dentry, Inode, Path, Step, Task, Walk, repeat},
     lineage::label_of,
     maps::{EVENTS, PASSES, config},
     record::{OpenRecord, fill_header},
@@ -27,24 +28,17 @@ use guard_common::{
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
-/// Directories that a walk names; deeper than any path of 4,096 bytes that people use, and bounded
-/// for the verifier. A deeper one is unreadable, never cut.
-const WALK_STEPS: usize = 48;
+/// Directories and mounts that a walk passes; deeper than any path of 4,096 bytes that people use.
+/// A deeper one is unreadable, never cut.
+const WALK_STEPS: u32 = 256;
 
-/// From 6.12 on.
 #[lsm(hook = "path_mknod")]
 pub fn path_mknod(ctx: LsmContext) -> i32 {
-    bounded(try_path_mknod::<true>(&ctx))
-}
-
-/// Where `bpf_d_path` may not be called on this hook (6.1).
-#[lsm(hook = "path_mknod")]
-pub fn path_mknod_walk(ctx: LsmContext) -> i32 {
-    bounded(try_path_mknod::<false>(&ctx))
+    bounded(try_path_mknod(&ctx))
 }
 
 #[inline(always)]
-fn try_path_mknod<const D_PATH: bool>(ctx: &LsmContext) -> Verdict {
+fn try_path_mknod(ctx: &LsmContext) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let (directory, dentry) = (Path::arg(ctx, 0), Dentry::arg(ctx, 1));
@@ -63,7 +57,7 @@ fn try_path_mknod<const D_PATH: bool>(ctx: &LsmContext) -> Verdict {
     let verdict = match hold::rule(task, &label, &key) {
         Ruling::Decided(verdict) => verdict,
         Ruling::Announce(pending) => {
-            announce::<D_PATH>(task, &label, &key, &pending, directory, dentry, inode)
+            announce(task, &label, &key, &pending, directory, dentry, inode)
         }
     };
     if matches!(verdict, Verdict::Allow) && !remember(task, dentry) {
@@ -106,7 +100,7 @@ fn name_hash(dentry: Dentry) -> Option<[u64; 2]> {
 }
 
 #[inline(always)]
-fn announce<const D_PATH: bool>(
+fn announce(
     task: Task,
     label: &Label,
     key: &ActionKey,
@@ -132,15 +126,9 @@ fn announce<const D_PATH: bool>(
         let name_len = dentry.read_name(name, NAME_BYTES as u32);
         (*record).body.name_len = if name_len > 0 { name_len as u32 } else { 0 };
         let path: *mut u8 = addr_of_mut!((*record).body.path).cast();
-        if D_PATH {
-            (*record).body.path_len = directory.d_path(path, PATH_BYTES as u32);
-            (*record).body.components_len = 0;
-        } else {
-            let len = walk(directory, path);
-            // 0 components and no path: decoded as unknown, which no policy allows by path.
-            (*record).body.path_len = -36;
-            (*record).body.components_len = len;
-        }
+        // With no components, decoded as an unknown path, which no policy allows by path.
+        (*record).body.path_len = 0;
+        (*record).body.components_len = walk(directory, path);
     }
     match pending.commit(label, key) {
         Ok(()) => {
@@ -158,32 +146,44 @@ fn announce<const D_PATH: bool>(
 /// The root itself is one empty component, so that a directory that is the root has bytes too.
 #[inline(always)]
 fn walk(directory: Path, to: *mut u8) -> u32 {
-    let mut walk = directory.walk();
-    let mut at = 0usize;
-    for _ in 0..WALK_STEPS {
-        match walk.step() {
-            Step::Component => {
-                if at > PATH_BYTES - NAME_BYTES - 1 {
-                    return 0;
-                }
-                // SAFETY: `at` leaves room for a whole name.
-                let len = walk.read_name(unsafe { to.add(at) }, NAME_BYTES as u32);
-                if len <= 1 || len > NAME_BYTES as i64 {
-                    return 0;
-                }
-                at += len as usize;
-            }
-            Step::Crossed => {}
-            Step::Root => {
-                if at > PATH_BYTES - NAME_BYTES - 1 {
-                    return 0;
-                }
-                // SAFETY: as above.
-                unsafe { *to.add(at) = 0 };
-                return at as u32 + 1;
-            }
-            Step::Unreadable => return 0,
-        }
+    let mut walking = Walking { walk: directory.walk(), to, at: 0, done: 0 };
+    repeat(WALK_STEPS, walk_step, &mut walking);
+    if walking.done == 1 { walking.at as u32 } else { 0 }
+}
+
+/// What [`walk_step`] works on.
+struct Walking {
+    walk: Walk,
+    to: *mut u8,
+    at: u64,
+    done: u64,
+}
+
+/// One turn of the loop in [`walk`]; as a callback, the verifier looks at it once.
+extern "C" fn walk_step(_: u64, walking: &mut Walking) -> i64 {
+    let at = core::hint::black_box(walking.at);
+    if at > (PATH_BYTES - NAME_BYTES - 1) as u64 {
+        return 1;
     }
-    0
+    // SAFETY: `at` leaves room for a whole name.
+    let slot = unsafe { walking.to.add(at as usize) };
+    match walking.walk.step() {
+        Step::Component => {
+            let len = walking.walk.read_name(slot, NAME_BYTES as u32);
+            if len <= 1 || len > NAME_BYTES as i64 {
+                return 1;
+            }
+            walking.at = (at as i64 + len) as u64;
+            0
+        }
+        Step::Crossed => 0,
+        Step::Root => {
+            // SAFETY: as above.
+            unsafe { *slot = 0 };
+            walking.at = at + 1;
+            walking.done = 1;
+            1
+        }
+        Step::Unreadable => 1,
+    }
 }

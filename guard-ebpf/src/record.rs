@@ -7,9 +7,7 @@ use crate::{
 use core::ptr::addr_of_mut;
 use guard_common::{
     counter,
-    event::{
-        ConnectBody, ExecBody, ForkBody, Header, OpenBody, OutcomeBody, SelectedBody,
-    },
+    event::{ConnectBody, ExecBody, ForkBody, Header, OpenBody, OutcomeBody, SelectedBody},
     hold::ActionKey,
     label::Label,
 };

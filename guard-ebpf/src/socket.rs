@@ -28,7 +28,8 @@ fn try_socket_connect(ctx: &LsmContext) -> Verdict {
     let socket = Socket::arg(ctx, 0);
     let address = pointer_arg(ctx, 1);
     let len: i32 = ctx.arg(2);
-    let mut key = hold::key(task, KIND_CONNECT, socket.socket_type(), socket.protocol());
+    let Some((family, protocol)) = socket.family_and_protocol() else { return Verdict::Deny };
+    let mut key = hold::key(task, KIND_CONNECT, socket.socket_type(), protocol);
     // The address is in kernel memory already: what is read here is what will be used.
     if len < 2 || len as usize > OBJECT_BYTES {
         return hold::refuse_unreadable(task, &label, &key);
@@ -43,18 +44,12 @@ fn try_socket_connect(ctx: &LsmContext) -> Verdict {
     key.object_len = len as u32;
     match hold::rule(task, &label, &key) {
         Ruling::Decided(verdict) => verdict,
-        Ruling::Announce(pending) => announce(task, &label, &key, &pending, socket),
+        Ruling::Announce(pending) => announce(task, &label, &key, &pending, family),
     }
 }
 
 #[inline(always)]
-fn announce(
-    task: Task,
-    label: &Label,
-    key: &ActionKey,
-    pending: &Pending,
-    socket: Socket,
-) -> Verdict {
+fn announce(task: Task, label: &Label, key: &ActionKey, pending: &Pending, family: u32) -> Verdict {
     let Some(mut entry) = EVENTS.reserve::<ConnectRecord>(0) else {
         return hold::refuse_unannounced();
     };
@@ -66,7 +61,7 @@ fn announce(
         fill_header(header, EVENT_HELD, len, task, label, pending.hold_id());
         (*record).body.key = *key;
         (*record).body.deadline_ns = pending.deadline_ns;
-        (*record).body.socket_family = socket.family();
+        (*record).body.socket_family = family;
         (*record).body._pad = 0;
     }
     match pending.commit(label, key) {

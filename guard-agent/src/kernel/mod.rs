@@ -3,6 +3,17 @@
 //! [`Kernel`] is the whole surface. The hold engine's tests drive a fake; `guard_agent::kernel::ebpf`
 //! (loader, maps, ring buffer, pidfd) is the real one.
 
+mod convert;
+pub mod ebpf;
+pub mod load;
+mod ring;
+mod sys;
+mod wire;
+
+pub use load::{EbpfConfig, LoadError};
+pub use ring::EventSource;
+pub use sys::boottime_ns;
+
 use guard_common::{
     event::Header,
     hold::{ActionKey, Grant, HoldRecord},

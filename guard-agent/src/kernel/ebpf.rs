@@ -1,0 +1,199 @@
+//! The real kernel side: pinned maps, and signals through pidfds.
+
+use super::{
+    Kernel, KernelError,
+    load::{EbpfConfig, LoadError, load},
+    ring::EventSource,
+    sys::{failed, pidfd_open, pidfd_send_signal, task_storage_get, task_storage_set},
+    wire::Wire,
+};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use guard_common::{
+    counter::COUNTERS,
+    hold::{ActionKey, Grant, HOLD_REANNOUNCE, HoldRecord},
+    label::{Label, SelectorKey},
+};
+use guard_model::Coverage;
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+/// Kernel ticks per second in `/proc/*/stat`; fixed to 100 in every Linux ABI.
+const USER_HZ: u64 = 100;
+/// Most of `/proc/*/stat` that is read; a line is below 1 KiB.
+const STAT_BYTES_MAX: u64 = 4096;
+
+/// The pinned maps.
+pub struct Ebpf {
+    holds: HashMap<MapData, Wire<ActionKey>, Wire<HoldRecord>>,
+    grants: HashMap<MapData, Wire<ActionKey>, Wire<Grant>>,
+    selectors: HashMap<MapData, Wire<SelectorKey>, u64>,
+    counters: Array<MapData, u64>,
+    labels: MapData,
+}
+
+impl Ebpf {
+    /// Loads or adopts the programs; says what is covered.
+    ///
+    /// # Errors
+    /// [`LoadError`] says what this host lacks and how to get it.
+    pub fn load(config: &EbpfConfig) -> Result<(Self, EventSource, Vec<Coverage>), LoadError> {
+        load(config)
+    }
+
+    pub(super) fn new(
+        map: impl Fn(&'static str) -> Result<Map, LoadError>,
+    ) -> Result<Self, LoadError> {
+        fn typed<M: TryFrom<Map, Error = MapError>>(
+            name: &'static str,
+            map: Map,
+        ) -> Result<M, LoadError> {
+            M::try_from(map).map_err(|error| LoadError::Map { map: name, why: error.to_string() })
+        }
+        let Map::Unsupported(labels) = map("LABELS")? else {
+            let why = "is not task storage".to_owned();
+            return Err(LoadError::Map { map: "LABELS", why });
+        };
+        Ok(Self {
+            holds: typed("HOLDS", map("HOLDS")?)?,
+            grants: typed("GRANTS", map("GRANTS")?)?,
+            selectors: typed("SELECTORS", map("SELECTORS")?)?,
+            counters: typed("COUNTERS", map("COUNTERS")?)?,
+            labels,
+        })
+    }
+
+    /// Replaces all exec selectors; the value is the selector's index in the configuration.
+    ///
+    /// # Errors
+    /// The map refused one (full).
+    pub fn set_selectors(&mut self, selectors: &[(SelectorKey, u64)]) -> Result<(), KernelError> {
+        let old: Vec<_> = self.selectors.keys().filter_map(Result::ok).collect();
+        for Wire(key) in old {
+            if !selectors.iter().any(|(kept, _)| *kept == key) {
+                absent_is_fine(self.selectors.remove(&Wire(key)))
+                    .map_err(map_failed("remove an exec selector"))?;
+            }
+        }
+        for (key, index) in selectors {
+            self.selectors
+                .insert(Wire(*key), index, 0)
+                .map_err(map_failed("set an exec selector"))?;
+        }
+        Ok(())
+    }
+}
+
+fn map_failed(call: &'static str) -> impl FnOnce(MapError) -> KernelError {
+    move |error| {
+        let source = match error {
+            MapError::SyscallError(error) => error.io_error,
+            other => io::Error::other(other.to_string()),
+        };
+        KernelError { call: call.to_owned(), source }
+    }
+}
+
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        Err(MapError::KeyNotFound) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether the thread of `key` is still that thread: same ids, same start, not dead.
+fn is_same_thread(key: &ActionKey) -> bool {
+    let path = format!("/proc/{}/task/{}/stat", key.tgid, key.tid);
+    let Ok(file) = fs::File::open(path) else { return false };
+    let mut stat = Vec::new();
+    if io::Read::read_to_end(&mut io::Read::take(file, STAT_BYTES_MAX), &mut stat).is_err() {
+        return false;
+    }
+    // The name in parentheses may hold anything: fields count from behind its last parenthesis.
+    let Some(end) = stat.iter().rposition(|byte| *byte == b')') else { return false };
+    let rest = String::from_utf8_lossy(stat.get(end + 1..).unwrap_or_default());
+    let mut fields = rest.split_ascii_whitespace();
+    // Field 3 (state) is the first here; field 22 (start time in ticks since boot) the twentieth.
+    let Some(state) = fields.next() else { return false };
+    let start: Option<u64> = fields.nth(18).and_then(|field| field.parse().ok());
+    !matches!(state, "Z" | "X" | "x")
+        && start == Some(key.start_boottime_ns / (1_000_000_000 / USER_HZ))
+}
+
+impl Kernel for Ebpf {
+    fn grant(&mut self, key: &ActionKey, grant: Grant) -> Result<(), KernelError> {
+        self.grants.insert(Wire(*key), Wire(grant), 0).map_err(map_failed("write a grant"))
+    }
+
+    fn resume(&mut self, key: &ActionKey) -> Result<bool, KernelError> {
+        // The pidfd first: from then on the process cannot become another one under the check.
+        let pidfd = match pidfd_open(key.tgid) {
+            Ok(pidfd) => pidfd,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(false),
+            Err(error) => return Err(failed(format!("pidfd_open({})", key.tgid))(error)),
+        };
+        if !is_same_thread(key) {
+            return Ok(false);
+        }
+        match pidfd_send_signal(&pidfd, libc::SIGCONT) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Err(error) => Err(failed(format!("send SIGCONT to {}", key.tgid))(error)),
+        }
+    }
+
+    fn is_alive(&mut self, key: &ActionKey) -> bool {
+        is_same_thread(key)
+    }
+
+    fn forget(&mut self, key: &ActionKey) -> Result<(), KernelError> {
+        absent_is_fine(self.grants.remove(&Wire(*key))).map_err(map_failed("remove a grant"))?;
+        absent_is_fine(self.holds.remove(&Wire(*key))).map_err(map_failed("remove a hold"))
+    }
+
+    fn holds(&mut self) -> Result<Vec<(ActionKey, HoldRecord)>, KernelError> {
+        self.holds
+            .iter()
+            .map(|entry| entry.map(|(Wire(key), Wire(hold))| (key, hold)))
+            .collect::<Result<_, _>>()
+            .map_err(map_failed("read the hold table"))
+    }
+
+    fn reannounce(&mut self, key: &ActionKey) -> Result<(), KernelError> {
+        let result = self.holds.get(&Wire(*key), 0);
+        let Wire(mut hold) = match result {
+            Ok(hold) => hold,
+            // Consumed or gone since the table was read.
+            Err(MapError::KeyNotFound) => return Ok(()),
+            Err(error) => return Err(map_failed("read a hold")(error)),
+        };
+        hold.state = HOLD_REANNOUNCE;
+        /// Only replaces: a hold that has gone since must not come back.
+        const BPF_EXIST: u64 = 2;
+        let result = self.holds.insert(Wire(*key), Wire(hold), BPF_EXIST);
+        absent_is_fine(result).map_err(map_failed("mark a hold for announcement"))
+    }
+
+    fn label(&mut self, pidfd: BorrowedFd<'_>, label: Label) -> Result<(), KernelError> {
+        task_storage_set(self.labels.fd().as_fd(), pidfd, &label)
+            .map_err(failed("label a process by its pidfd"))
+    }
+
+    fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError> {
+        task_storage_get(self.labels.fd().as_fd(), pidfd)
+            .map_err(failed("read the label of a process by its pidfd"))
+    }
+
+    fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
+        (0..COUNTERS)
+            .map(|index| self.counters.get(&index, 0))
+            .collect::<Result<_, _>>()
+            .map_err(map_failed("read the counters"))
+    }
+}

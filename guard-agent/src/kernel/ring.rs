@@ -1,0 +1,39 @@
+//! The ring buffer as an asynchronous source of events.
+
+use super::{KernelEvent, LoadError, convert};
+use aya::maps::{Map, MapData, RingBuf};
+use tokio::io::unix::AsyncFd;
+
+/// Events in the order in which the kernel reserved them.
+pub struct EventSource {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl EventSource {
+    pub(super) fn new(map: Map) -> Result<Self, LoadError> {
+        let failed = |why: String| LoadError::Map { map: "EVENTS", why };
+        let ring = RingBuf::try_from(map).map_err(|error| failed(error.to_string()))?;
+        let ring = AsyncFd::register(ring).map_err(|error| failed(error.to_string()))?;
+        Ok(Self { ring })
+    }
+
+    /// The next event; `None` only if the ring buffer can no longer be waited for.
+    pub async fn next(&mut self) -> Option<KernelEvent> {
+        loop {
+            if let Some(event) = self.try_next() {
+                return Some(event);
+            }
+            self.ring.readable_mut().await.ok()?.clear_ready();
+            // Something may have come between the last look and `clear_ready`: look again first.
+        }
+    }
+
+    /// The next event if there is one now.
+    pub fn try_next(&mut self) -> Option<KernelEvent> {
+        let item = self.ring.get_mut().next()?;
+        Some(convert::event(&item).unwrap_or_else(|error| {
+            tracing::error!(%error, "a ring buffer record could not be decoded");
+            convert::lost("undecodable", 1)
+        }))
+    }
+}

@@ -1,0 +1,23 @@
+//! guard-common's layouts as aya map keys and values.
+
+use guard_common::{
+    hold::{ActionKey, Config, Grant, HoldRecord},
+    label::SelectorKey,
+};
+
+/// A layout of guard-common; the newtype is ours, so that aya's marker trait can be implemented.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct Wire<T>(pub(crate) T);
+
+// SAFETY: `repr(C)` integers with explicit padding, every bit pattern valid, layouts asserted in
+// guard-common; `Wire` is transparent.
+unsafe impl aya::Pod for Wire<ActionKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<HoldRecord> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Grant> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Config> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<SelectorKey> {}
