@@ -12,7 +12,7 @@ use aya_ebpf::{
         generated::{
             bpf_copy_from_user, bpf_d_path, bpf_get_current_cgroup_id, bpf_get_current_comm,
             bpf_get_current_uid_gid, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
-            bpf_probe_read_user_str, bpf_send_signal, bpf_task_pt_regs,
+            bpf_probe_read_user_str, bpf_send_signal, bpf_send_signal_thread, bpf_task_pt_regs,
         },
     },
     programs::LsmContext,
@@ -186,10 +186,15 @@ impl Task {
 }
 
 /// Stops the calling process on its way to user space. False: the signal could not be sent.
+///
+/// The signal goes to the thread, not to the process: a SIGSTOP that another thread of the process has
+/// pending would swallow ours (`legacy_queue` in kernel/signal.c) without marking this thread, which
+/// would then return to user space with the errno 513 (seen with 200 threads on 6.12). The stop is the
+/// whole process's either way.
 #[inline(always)]
 pub fn stop_current() -> bool {
     // SAFETY: no preconditions; fails for tasks that take no signals.
-    unsafe { bpf_send_signal(SIGSTOP) == 0 }
+    unsafe { bpf_send_signal_thread(SIGSTOP) == 0 }
 }
 
 /// Kills the calling process before it returns to user space.

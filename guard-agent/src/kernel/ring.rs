@@ -13,7 +13,10 @@ impl EventSource {
     pub(super) fn new(map: Map) -> Result<Self, LoadError> {
         let failed = |why: String| LoadError::Map { map: "EVENTS", why };
         let ring = RingBuf::try_from(map).map_err(|error| failed(error.to_string()))?;
-        let ring = AsyncFd::register(ring).map_err(|error| failed(error.to_string()))?;
+        // SAFETY: the ring buffer owns its map's descriptor, gives out no other, and is owned by the
+        // `AsyncFd` until both are dropped together.
+        let ring = unsafe { AsyncFd::register(ring) };
+        let ring = ring.map_err(|error| failed(error.to_string()))?;
         Ok(Self { ring })
     }
 

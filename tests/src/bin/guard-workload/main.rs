@@ -1,0 +1,72 @@
+//! What a session does in the VM tests: one subcommand an attempt, exit 0 if every outcome is the
+//! expected one. By convention an object whose name contains `deny` is denied, any other is allowed.
+
+mod many;
+mod one;
+mod signals;
+mod uring;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: guard-workload COMMAND…
+  open PATH            open for reading; prints `ok` or the errno
+  loop N PATH          open PATH N times in a row
+  threads N DIR        N threads open DIR/0…N-1 at once (odd ones are named N-deny)
+  processes N DIR      the same with processes
+  create-exclusive F   open(O_CREAT|O_EXCL|O_WRONLY) makes F, once, and writes to it
+  create-truncate F    open(O_CREAT|O_TRUNC|O_WRONLY) on an existing F empties it, if allowed
+  tmpfile DIR          open(O_TMPFILE) in DIR, write, read back
+  script DIR           write an executable script to DIR and run it
+  memfd                run a program from a memfd
+  connect ADDR PORT    connect a TCP socket
+  connect-unix PATH    connect a UNIX socket
+  uring PATH           open through io_uring, inline and by its workers, must fail with EPERM
+  stray-sigcont PATH   100 SIGCONTs do not get a held child past its open; exit status of the child
+  sigkill PATH         a held child can be killed
+  pid-namespace PATH   the init of a new pid namespace opens PATH (root)
+  setsid PATH          a double-forked, orphaned process in a session of its own opens PATH
+  hide PATH            argv[0] and comm of something else, then open
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["open", path] => one::open(path),
+        ["loop", n, path] => number(n).and_then(|n| many::in_a_row(n, path)),
+        ["threads", n, dir] => number(n).and_then(|n| many::threads(n, dir)),
+        ["processes", n, dir] => number(n).and_then(|n| many::processes(n, dir)),
+        ["create-exclusive", path] => one::create_exclusive(path),
+        ["create-truncate", path] => one::create_truncate(path),
+        ["tmpfile", dir] => one::tmpfile(dir),
+        ["script", dir] => one::script(dir),
+        ["memfd"] => one::memfd(),
+        ["connect", address, port] => one::connect(address, port),
+        ["connect-unix", path] => one::connect_unix(path),
+        ["uring", path] => uring::open(path),
+        ["stray-sigcont", path] => signals::stray_sigcont(path),
+        ["sigkill", path] => signals::sigkill(path),
+        ["pid-namespace", path] => signals::pid_namespace(path),
+        ["setsid", path] => signals::setsid(path),
+        ["hide", path] => one::hide(path),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            println!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number"))
+}

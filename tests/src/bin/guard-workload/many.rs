@@ -1,0 +1,89 @@
+//! Many attempts: in a row, by threads at once, by processes at once.
+
+use crate::one::told;
+use std::{fs::File, sync::Barrier, thread};
+
+const EPERM: i32 = 1;
+
+/// The file of attempt `i`: every odd one is to be denied.
+fn path(dir: &str, i: usize) -> String {
+    if i % 2 == 1 { format!("{dir}/{i}-deny") } else { format!("{dir}/{i}") }
+}
+
+/// `Err` names any outcome but the expected one; an errno of 513 is never expected.
+fn attempt(path: &str) -> Result<(), String> {
+    let denied = path.contains("deny");
+    match File::open(path) {
+        Ok(_) if !denied => Ok(()),
+        Ok(_) => Err(format!("{path}: opened, but it is to be denied")),
+        Err(error) if denied && error.raw_os_error() == Some(EPERM) => Ok(()),
+        Err(error) => Err(format!("{path}: {}", told(&error))),
+    }
+}
+
+fn summary(n: usize, wrong: &[String]) -> Result<String, String> {
+    if wrong.is_empty() {
+        return Ok(format!("ok: {n} attempts, every outcome as expected"));
+    }
+    let first = wrong.first().cloned().unwrap_or_default();
+    Err(format!("{} of {n} attempts went wrong, first: {first}", wrong.len()))
+}
+
+pub(crate) fn in_a_row(n: usize, path: &str) -> Result<String, String> {
+    let wrong: Vec<_> = (0..n).filter_map(|_| attempt(path).err()).collect();
+    summary(n, &wrong)
+}
+
+pub(crate) fn threads(n: usize, dir: &str) -> Result<String, String> {
+    let start = Barrier::new(n);
+    let wrong: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..n)
+            .map(|i| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    attempt(&path(dir, i))
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|thread| match thread.join() {
+                Ok(outcome) => outcome.err(),
+                Err(_) => Some("a thread panicked".to_owned()),
+            })
+            .collect()
+    });
+    summary(n, &wrong)
+}
+
+pub(crate) fn processes(n: usize, dir: &str) -> Result<String, String> {
+    let mut children = Vec::new();
+    for i in 0..n {
+        // SAFETY: single-threaded here; the child only opens a file and leaves.
+        match unsafe { libc::fork() } {
+            0 => {
+                let code = match attempt(&path(dir, i)) {
+                    Ok(()) => 0,
+                    Err(why) => {
+                        println!("{why}");
+                        1
+                    }
+                };
+                std::process::exit(code);
+            }
+            child if child > 0 => children.push(child),
+            _ => return Err(format!("fork {i}: {}", told(&std::io::Error::last_os_error()))),
+        }
+    }
+    let mut wrong = Vec::new();
+    for child in children {
+        let mut status = 0;
+        // SAFETY: `status` is writable.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        if status != 0 {
+            wrong.push(format!("process {child} ended with wait status {status}"));
+        }
+    }
+    summary(n, &wrong)
+}
