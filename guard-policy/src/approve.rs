@@ -2,7 +2,7 @@
 
 use crate::{
     annotation::EVERY_APPROVER,
-    entity::{Unrepresentable, attributes, entities, entity, text, unrepresentable},
+    entity::{Unrepresentable, attributes, entities, entity, flag, text, unrepresentable},
     load::Policy,
     names::{NAMES, uid},
 };
@@ -65,7 +65,9 @@ pub enum ApproveRefusal {
         statements: String,
     },
     /// The policy has statements about approving, and none permits this.
-    #[error("{user} may not approve: the policy rules `approve`, and no statement permits this")]
+    #[error(
+        "{user} may not approve: no statement permits it, and the policy has rules for `approve`"
+    )]
     NotPermitted {
         /// Who wanted to approve.
         user: String,
@@ -81,16 +83,13 @@ pub enum ApproveRefusal {
 }
 
 impl Policy {
-    /// Whether the person may approve. The built-in rules come first and cannot be overridden; if the
-    /// policy says nothing about `approve`, they alone decide.
+    /// Whether the person may approve. The built-in rules come first and cannot be overridden. Then a
+    /// forbid that applies refuses, and where a statement names the action `approve`, one must permit.
     ///
     /// # Errors
     /// The first rule that refuses.
     pub fn may_approve(&self, request: &ApproveRequest<'_>) -> Result<(), ApproveRefusal> {
         built_in_rules(request)?;
-        if !self.rules_approval {
-            return Ok(());
-        }
         let user = || request.user.to_owned();
         let (cedar, entities) = question(request).map_err(|error| {
             ApproveRefusal::Undetermined { user: user(), reason: error.to_string() }
@@ -110,11 +109,13 @@ impl Policy {
             .map(|at| &self.statements[*at])
             .map(|statement| format!("{} ({}:{})", statement.id, statement.file, statement.line))
             .collect();
-        Err(if forbids.is_empty() {
-            ApproveRefusal::NotPermitted { user: user() }
-        } else {
-            ApproveRefusal::Forbidden { user: user(), statements: forbids.join(", ") }
-        })
+        match (forbids.is_empty(), self.rules_approval) {
+            (false, _) => {
+                Err(ApproveRefusal::Forbidden { user: user(), statements: forbids.join(", ") })
+            }
+            (true, true) => Err(ApproveRefusal::NotPermitted { user: user() }),
+            (true, false) => Ok(()),
+        }
     }
 }
 
@@ -172,7 +173,10 @@ fn question(request: &ApproveRequest<'_>) -> Result<(Request, Entities), Unrepre
     }
     let held = uid(&NAMES.hold, &hold.hold_id.to_string());
     let resource = entity("hold", held.clone(), about, HashSet::new())?;
-    let cedar = Request::new(user, NAMES.approve.clone(), held, Context::empty(), None)
+    // Always true here: a hold for every action must not hold the approval itself.
+    let context = Context::from_pairs([("approved".to_owned(), flag(true))])
+        .map_err(|error| unrepresentable("context", error))?;
+    let cedar = Request::new(user, NAMES.approve.clone(), held, context, None)
         .map_err(|error| unrepresentable("request", error))?;
     Ok((cedar, entities([person, resource])?))
 }

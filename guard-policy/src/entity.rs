@@ -80,11 +80,6 @@ impl Question {
         self.with(context)
     }
 
-    #[cfg(test)]
-    pub(crate) fn parts(&self) -> [EntityUid; 3] {
-        [self.principal.clone(), self.action.clone(), self.resource.clone()]
-    }
-
     fn with(&self, context: Context) -> Result<Request, Unrepresentable> {
         let (principal, action) = (self.principal.clone(), self.action.clone());
         Request::new(principal, action, self.resource.clone(), context, None)
@@ -188,15 +183,12 @@ fn endpoint_entity(
     let mut values = Attributes::new();
     let mut set = |name: &str, value| values.insert(name.to_owned(), value);
     let (family, address_family) = match endpoint {
-        Endpoint::Inet { ip, port, .. } => {
+        Endpoint::Inet { ip, port, .. } | Endpoint::Inet6 { ip, port } => {
+            // Whatever it came as: a mapped address means the IPv4 address.
+            let ip = ip.to_canonical();
             set("ip", RestrictedExpression::new_ip(ip.to_string()));
             set("port", number(*port));
-            ("inet", 2)
-        }
-        Endpoint::Inet6 { ip, port } => {
-            set("ip", RestrictedExpression::new_ip(ip.to_string()));
-            set("port", number(*port));
-            ("inet6", 10)
+            if ip.is_ipv4() { ("inet", 2) } else { ("inet6", 10) }
         }
         Endpoint::Unix { path } => {
             let given = path.to_exact();

@@ -18,6 +18,8 @@ mod load;
 mod names;
 mod path;
 mod problem;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use approve::{ApproveRefusal, ApproveRequest};

@@ -56,7 +56,7 @@ pub struct Policy {
     pub(crate) annotations: Vec<Annotations>,
     /// Some statement reads `argv0`, `args` or `argc`.
     pub(crate) reads_argv: bool,
-    /// Some statement speaks about `approve`.
+    /// Some statement names the action `approve`, so that one must permit it.
     pub(crate) rules_approval: bool,
     sources: Vec<PolicySource>,
     digest: String,
@@ -156,7 +156,7 @@ impl Loader {
             Ok(set) => set,
             Err(errors) => {
                 let whole = (0, source.text.len());
-                self.problems.extend(errors.iter().map(|error| source.from_cedar(error, whole)));
+                self.problems.extend(errors.iter().map(|error| source.cedar_problem(error, whole)));
                 return;
             }
         };
@@ -204,7 +204,7 @@ impl Loader {
             id = format!("{id}#{position}");
         }
         self.context_use(source, span, policy, annotations.terms.is_some());
-        self.rules_approval |= speaks_of_approval(policy);
+        self.rules_approval |= names_approval(policy);
         self.statements.push(PolicyStatement {
             id: id.clone(),
             file: source.file.to_owned(),
@@ -268,7 +268,7 @@ impl Loader {
         let result = Validator::new(SCHEMA.clone()).validate(&set, ValidationMode::Strict);
         for error in result.validation_errors() {
             let span = spans.get(error.policy_id()).copied().unwrap_or_default();
-            self.problems.push(source.from_cedar(error, span));
+            self.problems.push(source.cedar_problem(error, span));
         }
     }
 
@@ -316,13 +316,10 @@ fn word_place(text: &str, (start, length): (usize, usize), word: &str) -> (usize
     statement.find(word).map_or((start, length), |at| (start + at, word.len()))
 }
 
-/// Whether a statement could apply to a request to approve: its action is `approve` or any, and its
-/// principal is not a session.
-fn speaks_of_approval(policy: &cedar_policy::Policy) -> bool {
+/// Whether a statement names the action `approve`.
+fn names_approval(policy: &cedar_policy::Policy) -> bool {
     match policy.action_constraint() {
-        ActionConstraint::Any => {
-            policy.get_valid_request_envs(&SCHEMA).any(|env| env.action() == &NAMES.approve)
-        }
+        ActionConstraint::Any => false,
         ActionConstraint::Eq(action) => action == NAMES.approve,
         ActionConstraint::In(actions) => actions.contains(&NAMES.approve),
     }

@@ -116,7 +116,7 @@ impl Located<'_> {
     }
 
     /// A problem that Cedar reports. `otherwise` is where to point if Cedar names no place.
-    pub(crate) fn from_cedar(
+    pub(crate) fn cedar_problem(
         &self,
         diagnostic: &dyn Diagnostic,
         otherwise: (usize, usize),

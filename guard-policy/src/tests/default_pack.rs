@@ -1,0 +1,370 @@
+//! Every statement of the shipped pack, both ways: what it stops and what it must let through.
+
+use super::support::*;
+use crate::Policy;
+use guard_model::{Action, Endpoint};
+
+fn check(uid: u32, action: &Action, expected: &str) {
+    let policy = Policy::default_policy();
+    assert_eq!(verdict(&policy, uid, action), expected, "uid {uid}: {action:?}");
+}
+
+fn check_opens(uid: u32, how: &str, expected: &str, paths: &[&str]) {
+    for path in paths {
+        check(uid, &open(path, how), expected);
+    }
+}
+
+#[test]
+fn ordinary_work_is_not_held() {
+    check_opens(
+        DEV,
+        "read",
+        "allow",
+        &[
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "/etc/passwd",
+            "/etc/ld.so.cache",
+            "/etc/resolv.conf",
+            "/etc/gitconfig",
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/ssl/certs/ISRG_Root_X1.pem",
+            "/usr/lib/python3/dist-packages/certifi/cacert.pem",
+            "/home/dev/venv/lib/python3.11/site-packages/certifi/cacert.pem",
+            "/home/dev/work/src/main.rs",
+            "/home/dev/.gitconfig",
+            "/home/dev/.bashrc",
+            "/proc/self/status",
+            "/proc/101/maps",
+            "/proc/meminfo",
+            "/dev/urandom",
+            "/sys/fs/cgroup/cpu.max",
+        ],
+    );
+    check_opens(
+        DEV,
+        "write create",
+        "allow",
+        &[
+            "/home/dev/work/src/new.rs",
+            "/home/dev/work/.git/objects/ab/cdef",
+            "/home/dev/work/.git/config.lock",
+            "/home/dev/work/etc/settings",
+            "/tmp/scratch",
+            "/home/dev/.cache/pip/x",
+            "/home/dev/.cargo/registry/cache/x.crate",
+        ],
+    );
+    check_opens(DEV, "read write", "allow", &["/dev/null", "/dev/tty", "/dev/pts/3"]);
+    check_opens(DEV, "read write tmpfile", "allow", &["/tmp", "/home/dev/work"]);
+    for program in ["/usr/bin/git", "/usr/bin/python3.11", "/usr/bin/gcc", "/usr/local/bin/node"] {
+        check(DEV, &exec(program, 0, 0o755), "allow");
+    }
+}
+
+#[test]
+fn a_root_session_may_do_ordinary_work_too() {
+    for program in ["/usr/bin/cat", "/bin/sh", "/sbin/ip", "/usr/local/bin/x", "/opt/tool/bin/x"] {
+        check(0, &exec(program, 0, 0o755), "allow");
+    }
+    check_opens(0, "read", "allow", &["/etc/passwd", "/usr/bin/cat", "/root/notes"]);
+    check_opens(0, "write create", "allow", &["/tmp/x", "/root/work/x", "/var/log/x"]);
+}
+
+#[test]
+fn system_secrets_are_held_for_everybody() {
+    for uid in [DEV, 0] {
+        for path in [
+            "/etc/shadow",
+            "/etc/gshadow-",
+            "/etc/sudoers",
+            "/etc/sudoers.d/dev",
+            "/etc/ssl/private/site.crt",
+            "/etc/ssh/ssh_host_ed25519_key",
+        ] {
+            check(uid, &open(path, "read"), "hold system-secrets");
+        }
+        check_opens(uid, "read", "allow", &["/etc/ssh/ssh_host_ed25519_key.pub", "/etc/shadows"]);
+    }
+}
+
+#[test]
+fn keys_are_held_and_what_is_public_is_not() {
+    check_opens(DEV, "read", "hold ssh-keys", &["/home/dev/.ssh/config", "/root/.ssh/a/b"]);
+    check_opens(DEV, "read", "hold ssh-keys private-keys", &["/home/dev/.ssh/id_ed25519"]);
+    check_opens(DEV, "write", "hold ssh-keys", &["/home/dev/.ssh/known_hosts"]);
+    check_opens(DEV, "append", "hold ssh-keys", &["/home/dev/.ssh/authorized_keys"]);
+    check_opens(
+        DEV,
+        "read",
+        "hold private-keys",
+        &["/home/dev/work/server.pem", "/home/dev/work/tls.key", "/mnt/backup/id_rsa.old"],
+    );
+    check_opens(
+        DEV,
+        "read",
+        "allow",
+        &[
+            "/home/dev/.ssh/known_hosts",
+            "/home/dev/.ssh/id_ed25519.pub",
+            "/home/dev/.sshrc",
+            "/usr/share/doc/x/test.pem",
+            "/home/dev/work/node_modules/tls/test/a.pem",
+        ],
+    );
+}
+
+#[test]
+fn credentials_are_held_by_whole_components() {
+    check_opens(
+        DEV,
+        "read",
+        "hold credentials",
+        &[
+            "/home/dev/.aws/credentials",
+            "/home/dev/.kube/config",
+            "/home/dev/.docker/config.json",
+            "/home/dev/.config/gcloud/credentials.db",
+            "/home/dev/.config/gh/hosts.yml",
+            "/home/dev/.gnupg/pubring.kbx",
+            "/home/dev/.netrc",
+            "/home/dev/.git-credentials",
+            "/home/dev/.cargo/credentials.toml",
+            "/home/dev/.mozilla/firefox/x/logins.json",
+        ],
+    );
+    check_opens(
+        DEV,
+        "read",
+        "allow",
+        &["/home/dev/x.aws/credentials", "/home/dev/.docker/config.json.md", "/home/dev/netrc"],
+    );
+}
+
+#[test]
+fn env_files_are_held_but_examples_and_directories_are_not() {
+    check_opens(
+        DEV,
+        "read",
+        "hold env-files",
+        &["/home/dev/work/.env", "/home/dev/work/.env.production"],
+    );
+    check_opens(DEV, "read", "allow", &["/home/dev/work/.env.example", "/home/dev/work/x.env"]);
+    let venv =
+        Action::Open { file: file("/home/dev/.env", DEV, 0o040_755), access: access("read") };
+    check(DEV, &venv, "allow");
+    check(
+        DEV,
+        &Action::Open {
+            // A creation reports its directory's mode.
+            file: file("/home/dev/work/.env", DEV, 0o040_755),
+            access: access("write create"),
+        },
+        "hold env-files",
+    );
+}
+
+#[test]
+fn the_inside_of_processes_is_held() {
+    check_opens(
+        0,
+        "read",
+        "hold process-secrets",
+        &["/proc/1/environ", "/proc/1/mem", "/proc/1/task/1/environ", "/proc/9/auxv"],
+    );
+    check_opens(DEV, "read", "allow", &["/proc/1/cmdline", "/proc/meminfo", "/home/dev/environ"]);
+}
+
+#[test]
+fn configuration_of_the_machine_may_be_read_but_not_changed() {
+    let paths =
+        ["/etc/hosts", "/etc/cron.d/x", "/etc/systemd/system/x.service", "/proc/sys/kernel/panic"];
+    for path in paths {
+        check(0, &open(path, "write create"), "hold machine-configuration");
+        check(0, &open(path, "read"), "allow");
+    }
+    check(0, &open("/var/spool/cron/crontabs/root", "append"), "hold machine-configuration");
+}
+
+#[test]
+fn a_root_session_does_not_quietly_install_what_it_then_runs() {
+    for path in ["/usr/bin/x", "/usr/local/bin/x", "/opt/x", "/lib64/x"] {
+        check(0, &open(path, "write create"), "hold installed-software");
+    }
+    check(DEV, &open("/opt/mine/x", "write"), "allow");
+    check(0, &open("/usr2/x", "write"), "allow");
+}
+
+#[test]
+fn files_that_run_at_login_are_held_for_writing() {
+    for path in [
+        "/home/dev/.bashrc",
+        "/home/dev/.profile",
+        "/home/dev/.zshenv",
+        "/home/dev/.gitconfig",
+        "/home/dev/.config/systemd/user/x.service",
+        "/home/dev/.config/autostart/x.desktop",
+    ] {
+        check(DEV, &open(path, "write truncate"), "hold login-files");
+        check(DEV, &open(path, "write create"), "hold login-files");
+        check(DEV, &open(path, "read"), "allow");
+    }
+}
+
+#[test]
+fn git_hooks_are_held_and_gits_own_samples_are_not() {
+    for path in ["/home/dev/work/.git/hooks/pre-commit", "/w/.git/modules/x/hooks/post-merge"] {
+        check(DEV, &open(path, "write create"), "hold git-hooks");
+        check(DEV, &open(path, "read"), "allow");
+    }
+    check(DEV, &open("/w/.git/hooks/pre-commit.sample", "write create"), "allow");
+}
+
+#[test]
+fn connections_outside_the_list_are_held() {
+    for (ip, port) in [
+        ("203.0.113.9", 443),
+        ("198.51.100.11", 443),
+        ("10.0.0.1", 53),
+        ("169.254.169.254", 80),
+        ("0.0.0.0", 80),
+        ("2001:db8::1", 443),
+        ("::", 80),
+    ] {
+        check(DEV, &inet(ip, port), "hold network");
+    }
+    for (ip, port) in [("127.0.0.1", 53), ("127.0.0.53", 53), ("::1", 8080), ("198.51.100.10", 443)]
+    {
+        check(DEV, &inet(ip, port), "allow");
+    }
+}
+
+#[test]
+fn a_mapped_address_is_judged_as_the_ipv4_address() {
+    let mapped =
+        |ip: &str| connect(Endpoint::Inet { ip: ip.parse().unwrap(), port: 443, mapped: true });
+    check(DEV, &mapped("203.0.113.9"), "hold network");
+    check(DEV, &mapped("198.51.100.10"), "allow");
+}
+
+#[test]
+fn loopback_services_that_run_commands_are_held_and_guards_own_is_closed() {
+    check(DEV, &inet("127.0.0.1", 22), "hold loopback-doors");
+    check(DEV, &inet("::1", 2375), "hold loopback-doors");
+    check(DEV, &inet("127.0.0.1", 7443), "deny guard-ui");
+    check(DEV, &inet("127.0.0.2", 7443), "deny guard-ui");
+}
+
+#[test]
+fn daemon_sockets_are_held_under_any_spelling() {
+    for path in [
+        "/var/run/docker.sock",
+        "/run/docker.sock",
+        "/run/user/../docker.sock",
+        "../../../run/docker.sock",
+        "/run/containerd/containerd.sock",
+        "/run/dbus/system_bus_socket",
+        "/run/user/1000/bus",
+        "/run/systemd/private",
+        "/run/user/1000/systemd/private",
+    ] {
+        check(DEV, &unix(path), "hold daemon-sockets");
+    }
+    for path in ["/run/nscd/socket", "/dev/log", "/tmp/app.sock", "/run/guard/session.sock"] {
+        check(DEV, &unix(path), "allow");
+    }
+    let shim = Endpoint::Abstract { name: "/containerd-shim/x.sock".into() };
+    check(DEV, &connect(shim), "hold daemon-sockets");
+    check(DEV, &connect(Endpoint::Abstract { name: "/tmp/.X11-unix/X0".into() }), "allow");
+}
+
+#[test]
+fn agents_that_use_a_persons_keys_are_held() {
+    for path in ["/tmp/ssh-XXabc/agent.12", "/run/user/1000/gnupg/S.gpg-agent"] {
+        check(DEV, &unix(path), "hold key-agents");
+    }
+}
+
+#[test]
+fn an_unknown_address_family_is_held() {
+    let other = |number| connect(Endpoint::Other { number, address_hex: String::new() });
+    for number in [17, 38, 40, 200] {
+        check(DEV, &other(number), "hold other-families");
+    }
+    check(DEV, &other(16), "allow");
+    check(DEV, &connect(Endpoint::Unspec), "allow");
+}
+
+#[test]
+fn a_program_that_the_session_could_have_written_is_held() {
+    check(DEV, &exec("/home/dev/work/a.out", DEV, 0o755), "hold written-program");
+    check(DEV, &exec("/tmp/x", 1001, 0o777), "hold written-program");
+    check(DEV, &exec("/srv/x", 0, 0o775), "hold written-program");
+    check(DEV, &exec("/srv/x", 0, 0o755), "allow");
+    check(DEV, &exec("/srv/x", 1001, 0o755), "allow");
+    check(0, &exec("/root/x", 0, 0o755), "hold written-program");
+    check(0, &exec("/usrx/x", 0, 0o755), "hold written-program");
+}
+
+#[test]
+fn a_session_that_root_started_as_another_user_counts_as_both() {
+    let policy = Policy::default_policy();
+    let (session, process) = (session(0), process(DEV));
+    for (path, owner) in [("/srv/x", 0), ("/usr/bin/x", DEV)] {
+        let action = exec(path, owner, 0o755);
+        let attempt =
+            crate::Attempt { session: &session, process: &process, action: &action, host: "h" };
+        assert!(matches!(policy.decide(&attempt), crate::Outcome::Hold { .. }), "{path}");
+    }
+}
+
+#[test]
+fn an_unnamed_program_is_held() {
+    let Action::Exec { program, argv, .. } = exec("/memfd:x (deleted)", 0, 0o555) else {
+        unreachable!()
+    };
+    let action =
+        Action::Exec { program, argv, argv_complete: true, interpreter: false, unnamed: true };
+    check(DEV, &action, "hold unnamed-program");
+}
+
+#[test]
+fn programs_with_other_powers_are_held() {
+    for name in ["su", "sudo", "pkexec", "nsenter", "unshare", "systemd-run", "crontab", "docker"] {
+        check(DEV, &exec(&format!("/usr/bin/{name}"), 0, 0o755), "hold other-powers");
+    }
+    check(DEV, &exec("/usr/bin/sum", 0, 0o755), "allow");
+}
+
+#[test]
+fn the_loader_run_as_a_program_is_held() {
+    let path = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+    check(DEV, &exec(path, 0, 0o755), "hold loader");
+    check(DEV, &open(path, "read"), "allow");
+}
+
+#[test]
+fn guards_state_and_raw_memory_are_denied_outright() {
+    for path in ["/var/lib/guard/guard.db", "/sys/fs/bpf/guard/1/holds"] {
+        check(0, &open(path, "read"), "deny guard-itself");
+    }
+    check(0, &open("/dev/mem", "read"), "deny raw-memory-and-disks");
+    let disk = Action::Open { file: file("/dev/vda", 0, 0o060_660), access: access("read") };
+    check(0, &disk, "deny raw-memory-and-disks");
+}
+
+#[test]
+fn every_statement_has_an_id_and_every_restriction_a_reason() {
+    for statement in Policy::default_policy().statements() {
+        assert!(!statement.id.starts_with("policy"), "{statement:?}");
+        assert!(statement.reason.is_some() || statement.id == "work", "{statement:?}");
+    }
+}
+
+#[test]
+fn cut_arguments_do_not_hold_because_the_pack_reads_none() {
+    let Action::Exec { program, argv, .. } = exec("/usr/bin/gcc", 0, 0o755) else { unreachable!() };
+    let action =
+        Action::Exec { program, argv, argv_complete: false, interpreter: false, unnamed: false };
+    check(DEV, &action, "allow");
+}

@@ -1,0 +1,8 @@
+//! Tests of the whole crate: the default pack, errors, hold semantics, approval, properties.
+
+mod approve;
+mod default_pack;
+mod errors;
+mod hold;
+mod properties;
+mod support;
