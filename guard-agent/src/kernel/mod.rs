@@ -12,6 +12,7 @@ mod wire;
 
 pub use load::{EbpfConfig, LoadError};
 pub use ring::EventSource;
+pub(crate) use sys::pidfd_open;
 pub use sys::boottime_ns;
 
 use guard_common::{

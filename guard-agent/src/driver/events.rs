@@ -1,0 +1,107 @@
+//! Kernel events: what each means for engine, sessions and evidence.
+
+use super::Driver;
+use crate::{
+    clock,
+    decide::Question,
+    engine::{Announced, Announcement, KernelOutcome},
+    kernel::{Kernel, KernelBody, KernelEvent},
+};
+use guard_audit::Event;
+use guard_common::{event::Header, hold::ActionKey};
+use guard_model::{Action, ProcessContext};
+
+impl<K: Kernel> Driver<K> {
+    pub(super) fn event(&mut self, event: KernelEvent) {
+        let KernelEvent { header, body } = event;
+        match body {
+            KernelBody::Held { key, action, deadline_ns } => {
+                self.held(&header, key, &action, deadline_ns);
+            }
+            KernelBody::Outcome { event, key, verdict, reason } => {
+                let (hold, session) = (header.hold_id, header.session);
+                let outcome = KernelOutcome { hold, session, event, key, verdict, reason };
+                self.parts.engine.outcome(&outcome);
+            }
+            KernelBody::Fork { child_tgid, child_tid } => {
+                self.know(&header);
+                self.parts.sessions.add_task(header.session, child_tid, child_tgid);
+                let pid = header.tgid;
+                let forked = Event::Forked { pid, child_pid: child_tgid, child_tid };
+                self.session_evidence(&header, forked);
+            }
+            KernelBody::Executed => {
+                self.know(&header);
+                // Gone already: then its exit says the rest.
+                let exe = self.parts.proc.exe(header.tgid).unwrap_or_default();
+                self.session_evidence(&header, Event::Executed { pid: header.tgid, exe });
+            }
+            KernelBody::Exit => {
+                let exited = Event::Exited { pid: header.tgid, tid: header.tid };
+                self.session_evidence(&header, exited);
+                if let Some(info) = self.parts.sessions.exit(header.session, header.tid) {
+                    self.ended(info.id);
+                }
+            }
+            KernelBody::Selected { selector } => {
+                self.start_unasked(&header, format!("selector-{selector}"));
+            }
+            KernelBody::Lost { counter, count } => {
+                self.evidence(None, Event::Lost { counter: counter.to_owned(), count });
+            }
+        }
+    }
+
+    fn held(&mut self, header: &Header, key: Box<ActionKey>, action: &Action, deadline_ns: u64) {
+        self.know(header);
+        let (hold, session) = (header.hold_id, header.session);
+        let announcement = Announcement { hold, session, key, deadline_ns };
+        if self.parts.engine.announce(announcement) == Announced::Known {
+            return;
+        }
+        let (process, problem) = match self.parts.proc.brief(header) {
+            Ok(process) => (process, None),
+            Err(error) if error.is_gone() => return self.parts.engine.gone(hold),
+            Err(error) => (bare(header), Some(error.to_string())),
+        };
+        let parts = &mut self.parts;
+        let Some(view) = parts.sessions.view(session) else {
+            // More sessions than can be watched: nothing of it is judged, its holds expire to deny.
+            return;
+        };
+        let now_ns = clock::boottime_ns();
+        let question = Question {
+            hold,
+            session: &view,
+            process: &process,
+            action,
+            now_ns,
+            deadline_ns,
+        };
+        let judgement = match problem {
+            Some(why) => parts.decider.unjudgeable(&question, &why),
+            None => parts.decider.judge(&question, || {
+                parts.proc.full(&process, |pid| parts.sessions.has_process(session, pid))
+            }),
+        };
+        parts.engine.judge(now_ns, hold, judgement);
+    }
+
+    fn session_evidence(&mut self, header: &Header, event: Event) {
+        let session = self.parts.sessions.id(header.session);
+        self.evidence(Some(session), event);
+    }
+}
+
+/// What the kernel's record says, where `/proc` says nothing.
+fn bare(header: &Header) -> ProcessContext {
+    ProcessContext {
+        pid: header.tgid,
+        tid: header.tid,
+        start_boottime_ns: header.start_boottime_ns,
+        ppid: header.ppid,
+        uid: header.uid,
+        gid: header.gid,
+        ..ProcessContext::default()
+    }
+}

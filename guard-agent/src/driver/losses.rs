@@ -1,0 +1,92 @@
+//! Loss counters of the kernel: a difference since the last look is evidence (H7), also over a restart.
+
+use guard_common::counter::{
+    COUNTERS, DENIED_LABEL, DENIED_RING_FULL, EVENTS_LOST, name,
+};
+use guard_model::BootId;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::Path};
+
+/// What happened without a record of its own.
+const LOSS_COUNTERS: [u32; 3] = [EVENTS_LOST, DENIED_RING_FULL, DENIED_LABEL];
+
+/// The counters as they were last.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Losses {
+    boot: Option<BootId>,
+    seen: BTreeMap<u32, u64>,
+}
+
+impl Losses {
+    /// What an earlier guard-agent of this boot saw last. Without its word everything counts as new:
+    /// said twice is better than not at all.
+    pub(super) fn load(path: &Path, boot: BootId) -> Self {
+        let saved: Option<Self> =
+            std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        saved.filter(|saved| saved.boot == Some(boot)).unwrap_or_default()
+    }
+
+    pub(super) fn save(&mut self, path: &Path, boot: BootId) {
+        self.boot = Some(boot);
+        let written = serde_json::to_vec(self).map_err(std::io::Error::from).and_then(|text| {
+            let new = path.with_extension("new");
+            std::fs::write(&new, text)?;
+            std::fs::rename(&new, path)
+        });
+        if let Err(error) = written {
+            tracing::error!(path = %path.display(), %error, "loss counters could not be kept");
+        }
+    }
+
+    /// Which counters have moved since the last look, and by how much. A counter that fell belongs to
+    /// fresh maps and starts again from zero.
+    pub(super) fn moved(&mut self, counters: &[u64]) -> Vec<(&'static str, u64)> {
+        let mut moved = Vec::new();
+        for counter in LOSS_COUNTERS {
+            let now = counters.get(counter as usize).copied().unwrap_or(0);
+            let before = self.seen.insert(counter, now).filter(|before| *before <= now);
+            let by = now - before.unwrap_or(0);
+            if by > 0 {
+                moved.push((name(counter), by));
+            }
+        }
+        moved
+    }
+}
+
+/// All counters that have a name.
+pub(super) fn named(counters: &[u64]) -> BTreeMap<String, u64> {
+    (0..COUNTERS)
+        .zip(counters)
+        .filter(|(index, _)| name(*index) != "reserved")
+        .map(|(index, value)| (name(index).to_owned(), *value))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_moved_loss_counter_is_said_once_even_over_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("losses.json");
+        let boot = BootId(Uuid::from_u128(1));
+        let mut counters = vec![0; COUNTERS as usize];
+        let mut losses = Losses::load(&path, boot);
+        assert!(losses.moved(&counters).is_empty());
+        counters[EVENTS_LOST as usize] = 3;
+        assert_eq!(losses.moved(&counters), [("events_lost", 3)]);
+        losses.save(&path, boot);
+        let mut losses = Losses::load(&path, boot);
+        assert!(losses.moved(&counters).is_empty());
+        counters[EVENTS_LOST as usize] = 5;
+        assert_eq!(losses.moved(&counters), [("events_lost", 2)]);
+        // Fresh maps.
+        counters[EVENTS_LOST as usize] = 1;
+        assert_eq!(losses.moved(&counters), [("events_lost", 1)]);
+        let mut other_boot = Losses::load(&path, BootId(Uuid::from_u128(2)));
+        assert_eq!(other_boot.moved(&counters), [("events_lost", 1)]);
+    }
+}

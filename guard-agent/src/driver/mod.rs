@@ -1,0 +1,384 @@
+//! The driver: the one task that owns kernel, engine, sessions and policy, and carries commands out.
+//!
+//! Architecture invariant: everything that decides happens on this task, one event after the other, and
+//! none of it waits: not for the disk (the spool queues), not for the controller (the link queues), not
+//! for a person (the engine keeps the hold). An allow by policy is event → Cedar → map → SIGCONT.
+
+mod calls;
+mod events;
+mod losses;
+mod notes;
+mod tree;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    clock,
+    context::Proc,
+    decide::Decider,
+    engine::{Command, Engine},
+    kernel::{Kernel, KernelEvent},
+    link::{FromLink, ToLink},
+    session::{Sessions, state},
+    socket::Call,
+    spool::Spool,
+};
+use guard_audit::Event;
+use guard_common::hold::ActionKey;
+use guard_model::{BootId, Coverage, HostId, SessionId};
+use guard_proto::v1;
+use losses::Losses;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::{Notify, mpsc};
+
+/// Most events that are handled before commands are carried out: many decisions for one process become
+/// one SIGCONT, and a flood cannot keep the first one waiting.
+const EVENTS_PER_TURN: usize = 256;
+/// How often dead tasks are looked for.
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Most held tasks that one scan looks at; the next scan goes on behind them.
+const SCAN_MAX: usize = 1024;
+/// How often counters are read, and the controller hears a sign of life.
+const HEARTBEAT_SCANS: u32 = 10;
+
+/// Where events come from.
+pub trait EventStream: Send {
+    /// The next event; `None` if there can be no more.
+    fn next(&mut self) -> impl Future<Output = Option<KernelEvent>> + Send;
+    /// The next event if there is one now.
+    fn try_next(&mut self) -> Option<KernelEvent>;
+}
+
+impl EventStream for crate::kernel::EventSource {
+    async fn next(&mut self) -> Option<KernelEvent> {
+        Self::next(self).await
+    }
+
+    fn try_next(&mut self) -> Option<KernelEvent> {
+        Self::try_next(self)
+    }
+}
+
+/// What the driver says to the link.
+#[derive(Debug)]
+pub struct LinkHandle {
+    /// Messages.
+    pub to_link: mpsc::Sender<ToLink>,
+    /// Opens the stream anew.
+    pub reset: Arc<Notify>,
+}
+
+/// What the driver is made of.
+#[derive(Debug)]
+pub struct Parts<K> {
+    /// The kernel side.
+    pub kernel: K,
+    /// The hold engine.
+    pub engine: Engine,
+    /// The policy.
+    pub decider: Decider,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// `/proc`.
+    pub proc: Proc,
+    /// Evidence.
+    pub spool: Spool,
+    /// The controller, if there is one.
+    pub link: Option<LinkHandle>,
+    /// What is enforced here.
+    pub coverage: Vec<Coverage>,
+    /// This host.
+    pub host: HostId,
+    /// This boot.
+    pub boot: BootId,
+    /// `uname -r`.
+    pub kernel_release: String,
+    /// Where session names outlive guard-agent.
+    pub sessions_path: PathBuf,
+    /// Where the last seen loss counters outlive guard-agent.
+    pub losses_path: PathBuf,
+}
+
+/// Messages into the driver.
+#[derive(Debug)]
+pub struct Inputs {
+    /// From the link.
+    pub from_link: mpsc::Receiver<FromLink>,
+    /// From the local socket.
+    pub calls: mpsc::Receiver<Call>,
+}
+
+/// Why the driver ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The ring buffer cannot be waited for any more.
+    #[error("no more events come from the kernel; holds stay held until guard-agent is started again")]
+    EventsEnded,
+    /// The kernel's hold table cannot be read, so nothing can be adopted.
+    #[error("holds of an earlier guard-agent cannot be adopted")]
+    Adopt(#[source] crate::kernel::KernelError),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Driver<K> {
+    parts: Parts<K>,
+    link_up: bool,
+    losses: Losses,
+    scans: u32,
+    scanned: u64,
+}
+
+impl<K: Kernel> Driver<K> {
+    /// A driver that has not started.
+    #[must_use]
+    pub fn new(parts: Parts<K>) -> Self {
+        let losses = Losses::load(&parts.losses_path, parts.boot);
+        Self { parts, link_up: false, losses, scans: 0, scanned: 0 }
+    }
+
+    /// Says that it started, and takes over what an earlier guard-agent left (H9).
+    ///
+    /// # Errors
+    /// [`DriverError::Adopt`].
+    pub fn start(&mut self) -> Result<(), DriverError> {
+        let policy = self.parts.decider.policy();
+        let loaded =
+            Event::PolicyLoaded { digest: policy.digest().to_owned(), files: policy.files() };
+        let started = Event::Started {
+            component: "guard-agent".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.parts.kernel_release.clone(),
+            coverage: self.parts.coverage.clone(),
+        };
+        self.evidence(None, started);
+        self.evidence(None, loaded);
+        let sessions_path = &self.parts.sessions_path;
+        if let Err(error) = state::load(sessions_path, self.parts.boot, &mut self.parts.sessions) {
+            let error = anyhow::Error::new(error);
+            tracing::error!("{error:#}: running sessions lose their names, not their labels");
+        }
+        self.find_labels();
+        let holds = self.parts.kernel.holds().map_err(DriverError::Adopt)?;
+        for (key, record) in holds {
+            if self.parts.kernel.is_alive(&key) {
+                self.parts.engine.adopt(key, &record);
+            } else {
+                self.forget(&key);
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Runs until `shutdown`, or until no events can come.
+    ///
+    /// # Errors
+    /// [`DriverError::EventsEnded`].
+    pub async fn run(
+        &mut self,
+        events: &mut impl EventStream,
+        inputs: &mut Inputs,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), DriverError> {
+        let mut scan = tokio::time::interval(SCAN_INTERVAL);
+        scan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                event = events.next() => {
+                    self.event(event.ok_or(DriverError::EventsEnded)?);
+                    for _ in 1..EVENTS_PER_TURN {
+                        let Some(event) = events.try_next() else { break };
+                        self.event(event);
+                    }
+                }
+                Some(news) = inputs.from_link.recv() => {
+                    self.news(news);
+                    // Decisions that came together are carried out together.
+                    while let Ok(news) = inputs.from_link.try_recv() {
+                        self.news(news);
+                    }
+                }
+                Some(call) = inputs.calls.recv() => self.call(call),
+                () = self.timer() => {}
+                _ = scan.tick() => self.scan(),
+                () = &mut shutdown => return Ok(()),
+            }
+            self.settle();
+        }
+    }
+
+    /// Says that it stops, keeps what must be kept, and gives the spool back to be closed. Holds stay
+    /// held: the programs are pinned, and the next guard-agent adopts them.
+    pub fn stop(mut self, reason: &str) -> Spool {
+        let component = "guard-agent".to_owned();
+        self.save_sessions();
+        self.evidence(None, Event::Stopped { component, reason: reason.to_owned() });
+        self.parts.spool
+    }
+
+    /// Waits for the engine's next deadline.
+    async fn timer(&self) {
+        match self.parts.engine.next_timer_ns() {
+            Some(at_ns) => {
+                let wait_ns = at_ns.saturating_sub(clock::boottime_ns());
+                tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets the engine look at the clock and carries out everything that it wants.
+    fn settle(&mut self) {
+        self.parts.engine.set_spool_full(self.parts.spool.is_full());
+        self.parts.engine.tick(clock::boottime_ns());
+        loop {
+            let commands = self.parts.engine.take_commands();
+            if commands.is_empty() {
+                return;
+            }
+            for command in commands {
+                self.carry_out(command);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Grant { hold, key, grant } => {
+                if let Err(error) = self.parts.kernel.grant(&key, grant) {
+                    tracing::error!(hold, error = %anyhow::Error::new(error), "grant not written");
+                    self.parts.engine.grant_failed(hold);
+                }
+            }
+            Command::Resume { hold, key } => match self.parts.kernel.resume(&key) {
+                Ok(true) => {}
+                Ok(false) => self.parts.engine.gone(hold),
+                // The engine resumes again while the answer is not consumed.
+                Err(error) => {
+                    tracing::warn!(hold, error = %anyhow::Error::new(error), "not resumed");
+                }
+            },
+            Command::Forget { key } => self.forget(&key),
+            Command::Reannounce { hold, key } => {
+                if let Err(error) = self.parts.kernel.reannounce(&key) {
+                    tracing::warn!(hold, error = %anyhow::Error::new(error), "not announced again");
+                }
+            }
+            Command::Request(request) => self.say(ToLink::Request(request)),
+            Command::Farewell(farewell) => self.say(ToLink::Farewell(farewell)),
+            Command::Evidence { session, event } => {
+                if let Some(session) = session {
+                    notes::note(&mut self.parts.sessions, session, &event);
+                }
+                self.evidence(session, *event);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &ActionKey) {
+        if let Err(error) = self.parts.kernel.forget(key) {
+            let (pid, tid) = (key.tgid, key.tid);
+            tracing::warn!(pid, tid, error = %anyhow::Error::new(error), "hold not forgotten");
+        }
+    }
+
+    fn news(&mut self, news: FromLink) {
+        let now_ns = clock::boottime_ns();
+        let engine = &mut self.parts.engine;
+        match news {
+            FromLink::Opening(reply) => {
+                // The link that asked may have gone meanwhile.
+                let _ = reply.send(engine.pending_ids());
+            }
+            FromLink::Up => {
+                self.link_up = true;
+                engine.link_up();
+            }
+            FromLink::Down => {
+                self.link_up = false;
+                engine.link_down();
+            }
+            FromLink::Decision(decision) => engine.decide(now_ns, *decision),
+            FromLink::RefusedDecision(why) => engine.refuse_decision(None, why),
+        }
+    }
+
+    fn say(&mut self, message: ToLink) {
+        let Some(link) = &self.parts.link else { return };
+        if link.to_link.try_send(message).is_err() {
+            // What could not be said is said again on the next stream.
+            tracing::warn!("too much to say to the controller at once; the link is opened anew");
+            self.link_up = false;
+            self.parts.engine.link_down();
+            link.reset.notify_one();
+        }
+    }
+
+    fn evidence(&mut self, session: Option<SessionId>, event: Event) {
+        self.parts.spool.record(clock::boottime_ns(), clock::unix_ms(), session, event);
+    }
+
+    fn save_sessions(&self) {
+        let parts = &self.parts;
+        if let Err(error) = state::save(&parts.sessions_path, parts.boot, &parts.sessions) {
+            tracing::error!("{:#}", anyhow::Error::new(error));
+        }
+    }
+
+    /// Every second: tasks that died while they were held. Every tenth time: counters and tree.
+    fn scan(&mut self) {
+        let behind = self.scanned;
+        let mut batch: Vec<(u64, ActionKey)> = (self.parts.engine.tracked())
+            .filter(|(hold, _)| *hold > behind)
+            .take(SCAN_MAX)
+            .map(|(hold, key)| (hold, *key))
+            .collect();
+        self.scanned = if batch.len() < SCAN_MAX { 0 } else { batch.last().map_or(0, |(h, _)| *h) };
+        batch.retain(|(_, key)| !self.parts.kernel.is_alive(key));
+        for (hold, _) in batch {
+            self.parts.engine.gone(hold);
+        }
+        self.scans = self.scans.wrapping_add(1);
+        if self.scans % HEARTBEAT_SCANS == 0 {
+            self.heartbeat();
+            self.drop_gone_tasks();
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        let pending = self.parts.engine.waiting();
+        match self.parts.kernel.counters() {
+            Ok(counters) => {
+                let lost = self.losses.moved(&counters);
+                let was_lost = !lost.is_empty();
+                for (counter, count) in lost {
+                    tracing::warn!(counter, count, "lost");
+                    self.evidence(None, Event::Lost { counter: counter.to_owned(), count });
+                }
+                self.evidence(
+                    None,
+                    Event::Heartbeat {
+                        counters: losses::named(&counters),
+                        pending_holds: pending as u64,
+                    },
+                );
+                if was_lost {
+                    self.losses.save(&self.parts.losses_path, self.parts.boot);
+                    // Forks and exits may be among what was lost.
+                    self.find_labels();
+                }
+            }
+            Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),
+        }
+        if self.link_up {
+            let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+            self.say(ToLink::Heartbeat(v1::Heartbeat {
+                boottime_ns: clock::boottime_ns(),
+                pending_holds: count(pending),
+                sessions: count(self.parts.sessions.len()),
+            }));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Keeping the sessions' trees true: by events, and by `/proc` and the labels where events are lost.
+
+use super::Driver;
+use crate::{
+    clock,
+    kernel::{Kernel, pidfd_open},
+    session::{NewSession, principal},
+};
+use guard_audit::Event;
+use guard_common::event::Header;
+use guard_model::SessionId;
+use std::os::fd::AsFd as _;
+
+/// Name of a session whose name was lost, or never given.
+const UNNAMED: &str = "unnamed";
+
+impl<K: Kernel> Driver<K> {
+    /// A labelled task was seen: its session is known from here on, and so is the task.
+    pub(super) fn know(&mut self, header: &Header) {
+        if self.parts.sessions.contains(header.session) {
+            self.parts.sessions.add_task(header.session, header.tid, header.tgid);
+        } else {
+            self.start_unasked(header, UNNAMED.to_owned());
+        }
+    }
+
+    /// A session that nobody asked for by name: a selector's, or one whose name was lost.
+    pub(super) fn start_unasked(&mut self, header: &Header, name: String) {
+        if self.parts.sessions.contains(header.session) {
+            return;
+        }
+        let new = NewSession {
+            handle: header.session,
+            name,
+            principal: principal::of_process(&self.parts.proc, header.tgid, header.uid),
+            uid: header.uid,
+            root_pid: header.tgid,
+            command: self.parts.proc.cmdline(header.tgid),
+            unix_ms: clock::unix_ms(),
+        };
+        match self.parts.sessions.start(new) {
+            Ok(info) => {
+                let (id, info) = (info.id, info.clone());
+                self.parts.sessions.add_task(header.session, header.tid, header.tgid);
+                self.evidence(Some(id), Event::SessionStarted { info });
+                self.save_sessions();
+            }
+            Err(error) => tracing::error!(session = header.session, "{error}"),
+        }
+    }
+
+    pub(super) fn ended(&mut self, id: SessionId) {
+        self.evidence(Some(id), Event::SessionEnded {});
+        self.save_sessions();
+    }
+
+    /// Tasks whose exit was lost.
+    pub(super) fn drop_gone_tasks(&mut self) {
+        let proc = &self.parts.proc;
+        let ended = self.parts.sessions.drop_gone(|tid| proc.has_task(tid));
+        for info in ended {
+            self.ended(info.id);
+        }
+    }
+
+    /// Looks at every process for a label: at start, and after losses.
+    pub(super) fn find_labels(&mut self) {
+        let pids = match self.parts.proc.pids() {
+            Ok(pids) => pids,
+            Err(error) => return tracing::error!(%error, "/proc cannot be listed"),
+        };
+        for pid in pids {
+            // Gone between the listing and now, or a kernel thread: nothing to label.
+            let Ok(pidfd) = pidfd_open(pid) else { continue };
+            let label = match self.parts.kernel.label_of(pidfd.as_fd()) {
+                Ok(label) => label,
+                Err(error) => {
+                    tracing::debug!(pid, error = %anyhow::Error::new(error), "label not read");
+                    continue;
+                }
+            };
+            let Some(label) = label else { continue };
+            for tid in self.parts.proc.tids(pid) {
+                let uid = self.parts.proc.uid(pid).unwrap_or(u32::MAX);
+                let session = label.session;
+                self.know(&Header { session, tgid: pid, tid, uid, ..Header::default() });
+            }
+        }
+        self.drop_gone_tasks();
+    }
+}

@@ -1,0 +1,361 @@
+//! guard-agent as a service: from configuration to an orderly stop.
+//!
+//! ```text
+//! state directory, lock → kernel (or refuse) → identity (enrol) → spool → driver: adopt
+//!   → link, socket → run … shutdown → evidence "stopped" → spool flushed → link told
+//! ```
+
+use crate::{
+    context::Proc,
+    decide::Decider,
+    driver::{Driver, DriverError, EventStream, Inputs, LinkHandle, Parts},
+    engine::{Engine, Limits},
+    kernel::{Kernel, LoadError, ebpf::Ebpf, load::EbpfConfig},
+    link::{
+        FROM_LINK_MAX, FromLink, Link, LinkConfig, TO_LINK_MAX,
+        enrol::{EnrolError, Join, enrol_patiently},
+        identity::{Identity, IdentityError},
+        tls::CaPin,
+    },
+    session::Sessions,
+    socket::{self, Socket, SocketError},
+    spool::{Spool, SpoolConfig, SpoolError},
+};
+use guard_model::{BootId, Coverage, HostId};
+use guard_policy::Policy;
+use guard_proto::InvalidField;
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+use zeroize::Zeroizing;
+
+/// Longest wait at the end for the controller to take the last evidence. What it does not take, it
+/// gets at the next start.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// Where the compiled eBPF object is by convention.
+pub const OBJECT_DEFAULT: &str = "/usr/lib/guard/guard-ebpf.o";
+
+/// A controller.
+#[derive(Clone)]
+pub struct ControllerConfig {
+    /// `https://HOST:PORT`.
+    pub url: String,
+    /// Token and pinned CA for a host that has not joined yet.
+    pub join: Option<(Zeroizing<String>, CaPin)>,
+}
+
+/// What guard-agent needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// Identity, spool, session names; created with mode 0700.
+    pub state_dir: PathBuf,
+    /// The local socket.
+    pub socket: PathBuf,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+    /// None: what needs a person waits for its deadline, and is denied.
+    pub controller: Option<ControllerConfig>,
+    /// Most bytes of evidence on disk.
+    pub spool_limit_bytes: u64,
+    /// What to load into the kernel.
+    pub ebpf: EbpfConfig,
+}
+
+/// Why guard-agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// This host cannot enforce anything.
+    #[error("nothing can be enforced on this host")]
+    Load(#[from] LoadError),
+    /// A file of the state directory, or one that says who this host is.
+    #[error("cannot {verb} {path}")]
+    File {
+        /// What was attempted.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Another guard-agent runs.
+    #[error("another guard-agent uses {path}; stop that one first")]
+    Running {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The kernel does not say which boot this is.
+    #[error("{path} says {text:?}, which is not a boot id")]
+    Boot {
+        /// The file.
+        path: PathBuf,
+        /// Its content.
+        text: String,
+    },
+    /// This host has no identity and no way to get one.
+    #[error(
+        "this host has not joined controller {url}: give a join token and the CA pin \
+         (--join-token-file, --ca-pin; `guard-controller` makes both)"
+    )]
+    NotJoined {
+        /// The controller.
+        url: String,
+    },
+    /// It could not join.
+    #[error("this host could not join its controller")]
+    Enrol(#[from] EnrolError),
+    /// Its identity cannot be used.
+    #[error("this host's identity cannot be used")]
+    Identity(#[from] IdentityError),
+    /// Its identity's decision key is not one.
+    #[error("this host's identity cannot be used")]
+    DecisionKey(#[from] InvalidField),
+    /// Evidence cannot be kept.
+    #[error("evidence cannot be kept")]
+    Spool(#[from] SpoolError),
+    /// The local socket.
+    #[error("the local socket cannot be opened")]
+    Socket(#[from] SocketError),
+    /// It ran, and cannot go on.
+    #[error("guard-agent cannot go on")]
+    Driver(#[from] DriverError),
+}
+
+impl AgentError {
+    /// Exit code of the process: 3 where the host cannot enforce, 1 for everything else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Load(_) => 3,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs until `shutdown`. Refuses where nothing can be enforced.
+///
+/// # Errors
+/// [`AgentError`].
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let state = State::open(&config.state_dir)?;
+    let (kernel, mut events, coverage) = Ebpf::load(&config.ebpf)?;
+    run_with(config, state, kernel, &mut events, coverage, shutdown).await
+}
+
+/// The locked state directory.
+#[derive(Debug)]
+pub struct State {
+    directory: PathBuf,
+    _lock: Flock<fs::File>,
+}
+
+impl State {
+    /// Creates and locks it.
+    ///
+    /// # Errors
+    /// [`AgentError::File`], [`AgentError::Running`].
+    pub fn open(directory: &Path) -> Result<Self, AgentError> {
+        let mut builder = fs::DirBuilder::new();
+        let create = builder.recursive(true).mode(0o700).create(directory);
+        create.map_err(|source| file("create", directory, source))?;
+        let path = directory.join("lock");
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let opened = opened.map_err(|source| file("open", &path, source))?;
+        let lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| AgentError::Running { path })?;
+        Ok(Self { directory: directory.to_owned(), _lock: lock })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// As [`run`], with any kernel side.
+///
+/// # Errors
+/// [`AgentError`].
+pub async fn run_with<K: Kernel>(
+    config: Config,
+    state: State,
+    kernel: K,
+    events: &mut impl EventStream,
+    coverage: Vec<Coverage>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    tokio::pin!(shutdown);
+    let facts = Facts::read()?;
+    let identity = tokio::select! {
+        identity = identify(&config, &state, &facts.hostname) => identity?,
+        () = &mut shutdown => return Ok(()),
+    };
+    let host = match &identity {
+        Some(identity) => identity.host,
+        None => local_host_id(&state)?,
+    };
+    let boot = facts.boot;
+    let spool = Spool::open(&SpoolConfig {
+        root: state.path("spool"),
+        limit_bytes: config.spool_limit_bytes,
+        host,
+        boot,
+    })?;
+    let (to_driver, from_link) = mpsc::channel(FROM_LINK_MAX);
+    let link = identity
+        .zip(config.controller.as_ref())
+        .map(|(identity, controller)| {
+            let link = LinkConfig {
+                url: controller.url.clone(),
+                identity_path: state.path("identity.json"),
+                boot,
+                hostname: facts.hostname.clone(),
+                kernel: facts.kernel.clone(),
+                policy_digest: config.policy.digest().to_owned(),
+                coverage: coverage.clone(),
+            };
+            start_link(link, identity, to_driver, &spool)
+        })
+        .transpose()?;
+    let (link, link_task) = link.unzip();
+    let (calls_in, calls) = socket::calls();
+    let socket = Socket::open(&config.socket)?;
+    let mut driver = Driver::new(Parts {
+        kernel,
+        engine: Engine::new(host, boot, Limits::default()),
+        decider: Decider::new(config.policy.clone(), host, boot, facts.hostname),
+        sessions: Sessions::new(host, boot),
+        proc: Proc::default(),
+        spool,
+        link,
+        coverage,
+        host,
+        boot,
+        kernel_release: facts.kernel,
+        sessions_path: state.path("sessions.json"),
+        losses_path: state.path("losses.json"),
+    });
+    driver.start()?;
+    let socket = tokio::spawn(socket.serve(calls_in));
+    tracing::info!(%host, %boot, socket = %config.socket.display(), "guard-agent enforces");
+    let mut inputs = Inputs { from_link, calls };
+    let ended = driver.run(events, &mut inputs, &mut shutdown).await;
+    socket.abort();
+    let reason = match &ended {
+        Ok(()) => "asked to stop".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    stop(driver.stop(&reason), link_task).await;
+    Ok(ended?)
+}
+
+fn start_link(
+    config: LinkConfig,
+    identity: Identity,
+    to_driver: mpsc::Sender<FromLink>,
+    spool: &Spool,
+) -> Result<(LinkHandle, JoinHandle<()>), AgentError> {
+    let (to_link, from_driver) = mpsc::channel(TO_LINK_MAX);
+    let reset = Arc::new(Notify::new());
+    let link = Link::new(config, identity, to_driver, from_driver, reset.clone())?;
+    let task = tokio::spawn(link.run(spool.reader()));
+    Ok((LinkHandle { to_link, reset }, task))
+}
+
+/// Flushes the spool, and gives the controller a moment to take the end of it.
+async fn stop(spool: Spool, link: Option<JoinHandle<()>>) {
+    let reader = spool.reader();
+    let closed = tokio::task::spawn_blocking(move || spool.close()).await;
+    if let Err(error) = closed {
+        tracing::error!(%error, "the spool was not closed in order");
+    }
+    if let Some(link) = link {
+        let end = tokio::time::Instant::now() + FAREWELL_TIME;
+        while !link.is_finished() && !reader.is_acknowledged() && tokio::time::Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        link.abort();
+    }
+}
+
+/// This host's identity with its controller: the one on file, or a new one. None without a controller.
+async fn identify(
+    config: &Config,
+    state: &State,
+    hostname: &str,
+) -> Result<Option<Identity>, AgentError> {
+    let Some(controller) = &config.controller else { return Ok(None) };
+    let path = state.path("identity.json");
+    if let Some(identity) = Identity::load(&path)? {
+        if identity.expires_unix_ms > crate::clock::unix_ms() || controller.join.is_none() {
+            return Ok(Some(identity));
+        }
+        tracing::warn!("this host's certificate has expired; it joins anew");
+    }
+    let url = controller.url.clone();
+    let Some((token, ca_pin)) = controller.join.clone() else {
+        return Err(AgentError::NotJoined { url });
+    };
+    let identity = enrol_patiently(&Join { url, token, ca_pin }, hostname).await?;
+    // A crash before this line wastes the token, and nothing else.
+    identity.save(&path)?;
+    tracing::info!(host = %identity.host, "joined");
+    Ok(Some(identity))
+}
+
+/// The id of a host without a controller: drawn once.
+fn local_host_id(state: &State) -> Result<HostId, AgentError> {
+    let path = state.path("host-id");
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|error: uuid::Error| {
+            file("understand", &path, io::Error::new(io::ErrorKind::InvalidData, error))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = HostId(uuid::Uuid::new_v4());
+            fs::write(&path, id.to_string()).map_err(|source| file("write", &path, source))?;
+            Ok(id)
+        }
+        Err(source) => Err(file("read", &path, source)),
+    }
+}
+
+/// What this machine says of itself.
+struct Facts {
+    boot: BootId,
+    kernel: String,
+    hostname: String,
+}
+
+impl Facts {
+    fn read() -> Result<Self, AgentError> {
+        let read = |path: &str| {
+            let text = fs::read_to_string(path);
+            text.map(|text| text.trim().to_owned())
+                .map_err(|source| file("read", Path::new(path), source))
+        };
+        let boot_path = "/proc/sys/kernel/random/boot_id";
+        let text = read(boot_path)?;
+        let boot = text
+            .parse()
+            .map_err(|_| AgentError::Boot { path: boot_path.into(), text: text.clone() })?;
+        Ok(Self {
+            boot,
+            kernel: read("/proc/sys/kernel/osrelease")?,
+            hostname: read("/proc/sys/kernel/hostname")?,
+        })
+    }
+}
+
+fn file(verb: &'static str, path: &Path, source: io::Error) -> AgentError {
+    AgentError::File { verb, path: path.to_owned(), source }
+}

@@ -1,0 +1,212 @@
+//! The spool against crashes, a full disk and a slow controller.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use proptest::prelude::*;
+use std::{collections::BTreeMap, time::Duration};
+use uuid::Uuid;
+
+const HOST: HostId = HostId(Uuid::from_u128(1));
+
+fn boot(number: u128) -> BootId {
+    BootId(Uuid::from_u128(number))
+}
+
+fn config(root: &Path, number: u128) -> SpoolConfig {
+    SpoolConfig {
+        root: root.to_owned(),
+        limit_bytes: LIMIT_DEFAULT,
+        host: HOST,
+        boot: boot(number),
+    }
+}
+
+fn heartbeat(number: u64) -> Event {
+    Event::Heartbeat { counters: BTreeMap::new(), pending_holds: number }
+}
+
+/// Opens, records `count` events, closes.
+fn write(config: &SpoolConfig, count: u64) {
+    let spool = Spool::open(config).unwrap();
+    for number in 0..count {
+        spool.record(1, 1, None, heartbeat(number));
+    }
+    spool.close();
+}
+
+fn exported(root: &Path) -> Vec<Record> {
+    let mut out = Vec::new();
+    let count = read::export(root, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let records: Vec<Record> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len() as u64, count);
+    records
+}
+
+fn sequences(root: &Path) -> Vec<u64> {
+    exported(root).iter().map(|record| record.sequence).collect()
+}
+
+fn newest_segment(root: &Path) -> PathBuf {
+    let log = disk::list(root).unwrap().pop().unwrap();
+    disk::segment_path(&log.path, log.segments.last().unwrap().first)
+}
+
+#[test]
+fn the_sequence_goes_on_after_a_restart_and_starts_again_in_a_new_boot() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&config(directory.path(), 7), 3);
+    write(&config(directory.path(), 7), 2);
+    write(&config(directory.path(), 8), 2);
+    assert_eq!(sequences(directory.path()), [1, 2, 3, 4, 5, 1, 2]);
+}
+
+#[test]
+fn what_the_controller_has_not_acknowledged_is_sent_again_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&config(directory.path(), 7), 3);
+    write(&config(directory.path(), 8), 3);
+    let spool = Spool::open(&config(directory.path(), 8)).unwrap();
+    let mut reader = spool.reader();
+    let batch = reader.next(1 << 20).unwrap().unwrap();
+    assert_eq!((batch.boot, batch.records.len()), (boot(7), 3));
+    let batch = reader.next(1 << 20).unwrap().unwrap();
+    assert_eq!((batch.boot, batch.records.len()), (boot(8), 3));
+    assert!(reader.next(1 << 20).unwrap().is_none());
+    reader.acknowledger().ack(boot(7), 3).unwrap();
+    reader.acknowledger().ack(boot(8), 2).unwrap();
+    reader.rewind();
+    let batch = reader.next(1 << 20).unwrap().unwrap();
+    assert_eq!((batch.boot, batch.records[0].0), (boot(8), 3));
+    spool.close();
+    // The position outlives the process.
+    let spool = Spool::open(&config(directory.path(), 8)).unwrap();
+    assert_eq!(spool.reader().next(1 << 20).unwrap().unwrap().records[0].0, 3);
+    spool.close();
+}
+
+#[test]
+fn a_batch_stays_below_its_limit_and_always_makes_progress() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&config(directory.path(), 7), 10);
+    let spool = Spool::open(&config(directory.path(), 7)).unwrap();
+    let mut reader = spool.reader();
+    let one = reader.next(1).unwrap().unwrap().records[0].1.len();
+    let batch = reader.next(3 * one).unwrap().unwrap();
+    assert_eq!(batch.records.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [2, 3, 4]);
+    spool.close();
+}
+
+#[tokio::test]
+async fn a_reader_is_woken_by_what_becomes_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(directory.path(), 7)).unwrap();
+    let mut reader = spool.reader();
+    assert!(reader.next(100).unwrap().is_none());
+    spool.record(1, 1, None, heartbeat(1));
+    assert!(tokio::time::timeout(Duration::from_secs(20), reader.wait()).await.unwrap());
+    assert_eq!(reader.next(100).unwrap().unwrap().records.len(), 1);
+    spool.close();
+}
+
+#[test]
+fn a_full_spool_says_so_and_then_says_what_was_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut small = config(directory.path(), 7);
+    small.limit_bytes = 2000;
+    let spool = Spool::open(&small).unwrap();
+    let mut reader = spool.reader();
+    let until = |what: &dyn Fn() -> bool| {
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while !what() {
+            assert!(std::time::Instant::now() < end);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    while !spool.is_full() {
+        spool.record(1, 1, None, heartbeat(1));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let kept = reader.next(1 << 20).unwrap().unwrap().records.len() as u64;
+    assert!(kept > 1);
+    // Nothing was acknowledged, so nothing may be deleted: it stays full.
+    spool.shared.lost.store(5, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(spool.is_full());
+    // Room comes only with a closed segment; here by a larger limit at the next start.
+    spool.close();
+    let spool = Spool::open(&config(directory.path(), 7)).unwrap();
+    spool.shared.lost.store(5, Ordering::Relaxed);
+    spool.record(1, 1, None, heartbeat(2));
+    until(&|| *spool.durable.borrow() >= kept + 2);
+    assert!(!spool.is_full());
+    spool.close();
+    let last = exported(directory.path()).pop().unwrap();
+    assert_eq!(last.event, Event::Lost { counter: "spool_full".into(), count: 5 });
+}
+
+#[test]
+fn room_is_made_from_acknowledged_segments_only_and_oldest_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let per_record = 200;
+    let config = SpoolConfig { limit_bytes: 10 << 20, ..config(directory.path(), 7) };
+    write(&config, 9 * (1 << 20) / per_record);
+    let mut disk = disk::Disk::open(directory.path(), boot(7)).unwrap();
+    let before = disk.boots[&1].clone();
+    assert!(before.segments.len() >= 2, "{:?}", before.segments);
+    assert!(!disk.make_room(5 << 20, 10 << 20).unwrap());
+    disk.ack(boot(7), before.segments[1].first - 1).unwrap();
+    assert!(disk.make_room(4 << 20, 10 << 20).unwrap());
+    assert_eq!(disk.boots[&1].segments, before.segments[1..]);
+    assert_eq!(sequences(directory.path())[0], before.segments[1].first);
+}
+
+#[test]
+fn a_record_that_is_too_large_leaves_a_word_and_no_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(directory.path(), 7)).unwrap();
+    let reason = "x".repeat(frame::RECORD_MAX);
+    spool.record(1, 1, None, Event::Stopped { component: "a".into(), reason });
+    spool.record(1, 1, None, heartbeat(1));
+    spool.close();
+    let records = exported(directory.path());
+    assert_eq!(records[0].event, Event::Lost { counter: "record_too_large".into(), count: 1 });
+    assert_eq!(records[1].sequence, 2);
+}
+
+#[test]
+fn records_that_were_removed_are_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&config(directory.path(), 7), 3);
+    let mut disk = disk::Disk::open(directory.path(), boot(7)).unwrap();
+    disk.ack(boot(7), 3).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(newest_segment(directory.path()))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    let error = disk::Disk::open(directory.path(), boot(7)).unwrap_err();
+    assert!(matches!(error, SpoolError::Missing { last: 0, acked: 3, .. }), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_crash_at_any_byte_leaves_no_gap_and_no_double(cut in 0.0..1.0_f64, more in 0..4_u64) {
+        let directory = tempfile::tempdir().unwrap();
+        write(&config(directory.path(), 7), 5);
+        let path = newest_segment(directory.path());
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len((length as f64 * cut) as u64).unwrap();
+        drop(file);
+        write(&config(directory.path(), 7), more);
+        let sequences = sequences(directory.path());
+        let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
+        prop_assert_eq!(sequences, expected);
+    }
+}
