@@ -1,6 +1,9 @@
 //! The annotations of a statement: what a hold asks of its approvers.
 
-use crate::problem::{Located, Problem};
+use crate::{
+    problem::{Located, Problem},
+    token::tokens,
+};
 use guard_model::DecisionTerms;
 
 /// Group that stands for everybody with the role `approver`.
@@ -190,34 +193,12 @@ fn scope(value: &str) -> Checked<()> {
 /// Bytes of `@key` in the statement at `span`, outside comments and strings; else the statement's.
 pub(crate) fn place(text: &str, (start, length): (usize, usize), key: &str) -> (usize, usize) {
     let statement = text.get(start..start.saturating_add(length)).unwrap_or_default();
-    let wanted = format!("@{key}");
-    let mut at = 0;
-    while let Some(rest) = statement.get(at..).filter(|rest| !rest.is_empty()) {
-        at += match rest.as_bytes()[0] {
-            b'/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-            b'"' => string_length(rest),
-            b'@' if is_word(rest, &wanted) => return (start + at, wanted.len()),
-            _ => rest.chars().next().map_or(1, char::len_utf8),
-        };
+    let mut before = "";
+    for (at, token) in tokens(statement) {
+        if before == "@" && token == key {
+            return (start + at - 1, key.len() + 1);
+        }
+        before = token;
     }
     (start, statement.lines().next().map_or(1, str::len))
-}
-
-fn is_word(rest: &str, wanted: &str) -> bool {
-    rest.strip_prefix(wanted)
-        .is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-}
-
-/// Bytes of the string literal that `rest` starts with.
-fn string_length(rest: &str) -> usize {
-    let mut escaped = false;
-    for (at, char) in rest.char_indices().skip(1) {
-        match char {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
 }

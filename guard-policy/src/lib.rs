@@ -16,13 +16,16 @@ mod decide;
 mod entity;
 mod load;
 mod names;
+mod nesting;
 mod path;
 mod problem;
 #[cfg(test)]
 mod tests;
+mod token;
 mod usage;
 
 pub use approve::{ApproveRefusal, ApproveRequest};
 pub use decide::{Attempt, Outcome};
 pub use load::{MAX_SOURCE_BYTES, MAX_SOURCES, MAX_STATEMENTS, Policy, PolicySource, SCHEMA_TEXT};
+pub use nesting::{MAX_NESTING, MAX_OPERATORS};
 pub use problem::{PolicyError, Problem};

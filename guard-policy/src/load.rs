@@ -3,7 +3,9 @@
 use crate::{
     annotation::{self, Annotations},
     names::NAMES,
+    nesting::too_deep,
     problem::{Located, PolicyError, Problem},
+    token::tokens,
     usage::ContextUse,
 };
 use cedar_policy::{
@@ -152,6 +154,10 @@ impl Loader {
     }
 
     fn file(&mut self, source: Located<'_>) {
+        if let Some(problem) = too_deep(source) {
+            self.problems.push(problem);
+            return;
+        }
         let set = match PolicySet::from_str(source.text) {
             Ok(set) => set,
             Err(errors) => {
@@ -313,7 +319,10 @@ where
 /// Bytes of `word` in the statement, or the statement.
 fn word_place(text: &str, (start, length): (usize, usize), word: &str) -> (usize, usize) {
     let statement = text.get(start..start + length).unwrap_or_default();
-    statement.find(word).map_or((start, length), |at| (start + at, word.len()))
+    let quoted = format!("\"{word}\"");
+    tokens(statement)
+        .find(|(_, token)| *token == word || *token == quoted)
+        .map_or((start, length), |(at, token)| (start + at, token.len()))
 }
 
 /// Whether a statement names the action `approve`.

@@ -252,7 +252,7 @@ fn loopback_services_that_run_commands_are_held_and_guards_own_is_closed() {
     check(DEV, &inet("127.0.0.1", 22), "hold loopback-doors");
     check(DEV, &inet("::1", 2375), "hold loopback-doors");
     check(DEV, &inet("127.0.0.1", 7443), "deny guard-ui");
-    check(DEV, &inet("127.0.0.2", 7443), "deny guard-ui");
+    check(DEV, &inet("127.0.0.2", 7444), "deny guard-ui");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A bad policy is refused whole, and its author sees every problem at its place.
 
 use super::support::*;
-use crate::{MAX_SOURCE_BYTES, MAX_SOURCES, MAX_STATEMENTS, Policy, PolicySource, Problem};
+use crate::{
+    MAX_NESTING, MAX_SOURCE_BYTES, MAX_SOURCES, MAX_STATEMENTS, Policy, PolicySource, Problem,
+};
 
 fn problems(text: &str) -> Vec<Problem> {
     try_load(text).expect_err(text).problems().to_vec()
@@ -190,10 +192,28 @@ fn a_policy_has_at_most_so_many_statements() {
 
 #[test]
 fn an_expression_nested_without_end_is_refused_and_does_not_overflow() {
-    let deep = format!("{}true{}", "(".repeat(20_000), ")".repeat(20_000));
-    assert!(try_load(&format!("permit (principal, action, resource) when {{ {deep} }};")).is_err());
-    let nots = "!".repeat(50_000);
-    assert!(
-        try_load(&format!("permit (principal, action, resource) when {{ {nots}true }};")).is_err()
-    );
+    let inside = |condition: &str| {
+        try_load(&format!("permit (principal, action, resource) when {{ {condition} }};"))
+    };
+    let nested = |depth: usize| inside(&format!("{}true{}", "(".repeat(depth), ")".repeat(depth)));
+    // The braces of `when` are one level.
+    assert!(nested(MAX_NESTING - 1).is_ok());
+    let error = nested(MAX_NESTING).expect_err("too deep").to_string();
+    assert!(error.contains("nested"), "{error}");
+    assert!(nested(20_000).is_err());
+    let widest = "true && ".repeat(MAX_OPERATORS - 1);
+    let policy = load(&format!("permit (principal, action, resource) when {{ {widest}true }};"));
+    assert_eq!(verdict(&policy, DEV, &open("/x", "read")), "allow");
+    assert!(inside(&format!("true && true && {widest}true")).is_err());
+    for endless in [
+        format!("{}true", "!".repeat(50_000)),
+        format!("{}true", "true && ".repeat(50_000)),
+        format!("{}true", "true || ".repeat(50_000)),
+        format!("1{} > 0", " + 1".repeat(50_000)),
+        format!("{}true", "if true then true else ".repeat(20_000)),
+        format!("resource{} == 1", ".a".repeat(50_000)),
+        format!("resource has a{}", ".a".repeat(50_000)),
+    ] {
+        assert!(inside(&endless).is_err(), "{}", &endless[..40]);
+    }
 }
