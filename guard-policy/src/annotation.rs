@@ -17,7 +17,8 @@ pub(crate) const NAME_CHARS_MAX: usize = 64;
 /// Longest `@reason`: it is shown on one request's page and in evidence.
 pub(crate) const REASON_CHARS_MAX: usize = 500;
 
-const KNOWN: &str = "known annotations: @id, @reason, @hold, @quorum, @ttl, @scope (@stepup is not implemented yet)";
+const KNOWN: &str =
+    "known: @id, @reason, @hold, @quorum, @ttl, @scope (not implemented yet: @stepup)";
 
 /// The annotations of one statement, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Who may approve a hold: rules that no policy can override, then the policy's own `approve` statements.
+//! Who may approve a hold: rules that no policy can override, then the policy's own statements.
 
 use crate::{
     annotation::EVERY_APPROVER,
@@ -83,8 +83,9 @@ pub enum ApproveRefusal {
 }
 
 impl Policy {
-    /// Whether the person may approve. The built-in rules come first and cannot be overridden. Then a
-    /// forbid that applies refuses, and where a statement names the action `approve`, one must permit.
+    /// Whether the person may approve. The built-in rules come first and cannot be overridden. Then
+    /// a forbid that applies refuses, and where a statement names the action `approve`, one must
+    /// permit.
     ///
     /// # Errors
     /// The first rule that refuses.
@@ -141,7 +142,7 @@ fn built_in_rules(request: &ApproveRequest<'_>) -> Result<(), ApproveRefusal> {
     }
 }
 
-/// Accounts are compared without case and surrounding space: refusing one too many is the safe side.
+/// Without case and surrounding space: refusing one account too many is the safe side.
 fn same_account(a: &str, b: &str) -> bool {
     a.trim().to_lowercase() == b.trim().to_lowercase()
 }

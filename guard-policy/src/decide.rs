@@ -49,7 +49,7 @@ pub enum Outcome {
 const BUILT_IN: &str = "(built in)";
 
 impl Policy {
-    /// Decides one attempt. Total: whatever goes wrong inside ends in [`Outcome::Deny`] with a reason.
+    /// Decides one attempt. Total: whatever goes wrong inside ends in [`Outcome::Deny`] and a reason.
     #[must_use]
     pub fn decide(&self, attempt: &Attempt<'_>) -> Outcome {
         let outcome = self.try_decide(attempt).unwrap_or_else(|error| Outcome::Deny {
@@ -89,7 +89,7 @@ impl Policy {
         Ok(Outcome::Deny { statements, reason })
     }
 
-    /// Cedar skips a statement that fails to evaluate; Guard denies, for it could have been a forbid.
+    /// Cedar skips a statement that fails to evaluate; Guard denies: it could have been a forbid.
     fn failed(&self, response: &Response) -> Option<Outcome> {
         let error = response.diagnostics().errors().next()?;
         Some(Outcome::Deny {

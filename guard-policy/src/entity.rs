@@ -1,4 +1,4 @@
-//! From an attempt to Cedar's request: principal, action, resource, context, and the few entities needed.
+//! From an attempt to Cedar's request: principal, action, resource, context, and few entities.
 
 use crate::{
     decide::Attempt,
@@ -165,8 +165,8 @@ mod libc_mode {
     pub(super) const TYPE: u32 = 0o170_000;
 }
 
-/// Whether the session could have written the program: it owns it, others or the group may write it,
-/// or the session is root and the program is not in a [`SYSTEM_DIRS`].
+/// Whether the session could have written the program: it owns it, others or the group may write
+/// it, or the session is root and the program is not in a [`SYSTEM_DIRS`].
 fn writable_by_session(session: &SessionInfo, process: &ProcessContext, file: &FileRef) -> bool {
     let uids = [session.uid, process.uid];
     let path = file.path.to_exact();

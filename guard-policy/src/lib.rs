@@ -1,8 +1,8 @@
 //! Guard's policy: Cedar schema, validation, decision, and who may approve.
 //!
 //! Pure: no I/O, no clock. A [`Policy`] is read whole or refused whole ([`Policy::load`]); then
-//! [`Policy::decide`] says allow, deny or hold for one attempt and [`Policy::may_approve`] whether a
-//! person may decide a hold. `docs/policy.md` is the reference for people who write policies.
+//! [`Policy::decide`] says allow, deny or hold for one attempt and [`Policy::may_approve`] whether
+//! a person may decide a hold. `docs/policy.md` is the reference for people who write policies.
 //!
 //! Architecture invariant: whatever cannot be determined (an unknown path, a cut argv that the policy
 //! reads, a statement that fails to evaluate) never ends in [`Outcome::Allow`].

@@ -58,7 +58,7 @@ pub struct Policy {
     pub(crate) annotations: Vec<Annotations>,
     /// Some statement reads `argv0`, `args` or `argc`.
     pub(crate) reads_argv: bool,
-    /// Some statement names the action `approve`, so that one must permit it.
+    /// Some statement names the action `approve`, so one must permit it.
     pub(crate) rules_approval: bool,
     sources: Vec<PolicySource>,
     digest: String,

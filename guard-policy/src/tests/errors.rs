@@ -2,7 +2,8 @@
 
 use super::support::*;
 use crate::{
-    MAX_NESTING, MAX_SOURCE_BYTES, MAX_SOURCES, MAX_STATEMENTS, Policy, PolicySource, Problem,
+    MAX_NESTING, MAX_OPERATORS, MAX_SOURCE_BYTES, MAX_SOURCES, MAX_STATEMENTS, Policy,
+    PolicySource, Problem,
 };
 
 fn problems(text: &str) -> Vec<Problem> {
