@@ -195,6 +195,15 @@ pub enum Event {
         /// Whether the link is up.
         up: bool,
     },
+    /// Something that a host sent to the controller was not accepted.
+    HostRefused {
+        /// The host.
+        refused: HostId,
+        /// What it sent.
+        what: String,
+        /// Why it was refused.
+        why: String,
+    },
     /// Somebody signed in, failed to, or signed out.
     Authentication {
         /// User name as given.

@@ -1,5 +1,11 @@
 -- Times are milliseconds since 1970 (…_unix_ms). Ids are UUIDs as text. Tokens are stored as SHA-256 only.
 
+-- `controller_id`: the host id under which the controller's own evidence stands.
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE hosts (
     host_id          TEXT PRIMARY KEY,
     hostname         TEXT NOT NULL,
@@ -77,10 +83,17 @@ CREATE TABLE evidence (
     UNIQUE (host, boot, sequence)
 ) STRICT;
 CREATE INDEX evidence_by_session ON evidence (session, position) WHERE session IS NOT NULL;
+CREATE INDEX evidence_by_host ON evidence (host, boot, position);
 CREATE TRIGGER evidence_is_never_changed BEFORE UPDATE ON evidence
 BEGIN SELECT RAISE(ABORT, 'evidence is append-only'); END;
 CREATE TRIGGER evidence_is_never_deleted BEFORE DELETE ON evidence
 BEGIN SELECT RAISE(ABORT, 'evidence is append-only'); END;
+
+-- Last sequence of the controller's own records, per run of the process (its `boot`).
+CREATE TABLE own_chain (
+    boot TEXT PRIMARY KEY,
+    last INTEGER NOT NULL
+) STRICT;
 
 -- The controller's own records, written in the transaction of what they tell of, then moved to evidence.
 CREATE TABLE outbox (

@@ -106,7 +106,7 @@ pub enum DecideError {
     #[error("there is no hold {0}")]
     NotFound(HoldId),
     /// Policy, or a rule above all policy, does not let this person decide.
-    #[error("you may not decide this: {0}")]
+    #[error("you may not decide this")]
     NotAllowed(#[source] ApproveRefusal),
     /// The hold's terms ask for something that this version cannot check, so it cannot be approved.
     #[error("cannot be approved: {0}; it can only be denied, or expires")]

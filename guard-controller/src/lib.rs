@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 pub mod account;
+pub mod clock;
 pub mod config;
 pub mod db;
 pub mod engine;

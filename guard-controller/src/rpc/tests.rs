@@ -1,0 +1,1 @@
+//! Tests over loopback with a fake guard-agent.
