@@ -107,7 +107,16 @@ impl Engine {
             key: Box::new(key),
             deadline_ns: record.deadline_ns,
         };
-        if self.holds.contains_key(&record.hold_id) || !self.has_room(&announcement) {
+        if self.holds.contains_key(&record.hold_id) {
+            return;
+        }
+        let thread = (announcement.key.tid, announcement.key.start_boottime_ns);
+        if self.by_thread.get(&thread).is_some_and(|newer| *newer > record.hold_id) {
+            // The thread had left it before, and nobody was there to notice.
+            return self.out.push(Command::Forget { key: announcement.key });
+        }
+        self.supersede(&announcement);
+        if !self.has_room(&announcement) {
             return;
         }
         let key = announcement.key.clone();
