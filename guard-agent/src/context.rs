@@ -184,13 +184,15 @@ fn numbered(directory: &Path) -> io::Result<Vec<u32>> {
 fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
     let failed = |source| ContextError { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    fs::File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes)).map_err(failed)?;
+    fs::File::open(path)
+        .and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes))
+        .map_err(failed)?;
     Ok(bytes)
 }
 
 fn read_link(path: &Path) -> Result<RawText, ContextError> {
-    let target = fs::read_link(path)
-        .map_err(|source| ContextError { path: path.to_owned(), source })?;
+    let target =
+        fs::read_link(path).map_err(|source| ContextError { path: path.to_owned(), source })?;
     Ok(RawText::new(target.as_os_str().as_bytes()))
 }
 

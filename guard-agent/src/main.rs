@@ -10,12 +10,7 @@ use guard_agent::{
     spool::{LIMIT_DEFAULT, read::export},
 };
 use guard_policy::{Policy, PolicySource};
-use std::{
-    fs,
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;

@@ -281,7 +281,8 @@ async fn stop(spool: Spool, link: Option<JoinHandle<()>>) {
     }
     if let Some(link) = link {
         let end = tokio::time::Instant::now() + FAREWELL_TIME;
-        while !link.is_finished() && !reader.is_acknowledged() && tokio::time::Instant::now() < end {
+        while !link.is_finished() && !reader.is_acknowledged() && tokio::time::Instant::now() < end
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         link.abort();

@@ -70,14 +70,8 @@ impl<K: Kernel> Driver<K> {
             return;
         };
         let now_ns = clock::boottime_ns();
-        let question = Question {
-            hold,
-            session: &view,
-            process: &process,
-            action,
-            now_ns,
-            deadline_ns,
-        };
+        let question =
+            Question { hold, session: &view, process: &process, action, now_ns, deadline_ns };
         let judgement = match problem {
             Some(why) => parts.decider.unjudgeable(&question, &why),
             None => parts.decider.judge(&question, || {

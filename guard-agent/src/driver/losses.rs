@@ -1,8 +1,6 @@
 //! Loss counters of the kernel: a difference since the last look is evidence (H7), also over a restart.
 
-use guard_common::counter::{
-    COUNTERS, DENIED_LABEL, DENIED_RING_FULL, EVENTS_LOST, name,
-};
+use guard_common::counter::{COUNTERS, DENIED_LABEL, DENIED_RING_FULL, EVENTS_LOST, name};
 use guard_model::BootId;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};

@@ -8,9 +8,9 @@ mod calls;
 mod events;
 mod losses;
 mod notes;
-mod tree;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use crate::{
     clock,
@@ -112,7 +112,9 @@ pub struct Inputs {
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     /// The ring buffer cannot be waited for any more.
-    #[error("no more events come from the kernel; holds stay held until guard-agent is started again")]
+    #[error(
+        "no more events come from the kernel; holds stay held until guard-agent is started again"
+    )]
     EventsEnded,
     /// The kernel's hold table cannot be read, so nothing can be adopted.
     #[error("holds of an earlier guard-agent cannot be adopted")]

@@ -1,10 +1,10 @@
 //! What a session is told of its own evidence (`why`), and what an approver sees that it did before.
 
+use crate::clock;
 use crate::session::{
     Sessions,
     why::{WhyEntry, WhyState},
 };
-use crate::clock;
 use guard_audit::Event;
 use guard_model::{Action, SessionId, Verdict, Withdrawal};
 
@@ -38,8 +38,7 @@ pub(super) fn note(sessions: &mut Sessions, session: SessionId, event: &Event) {
         }
         Event::Withdrawn { hold_id, .. } => why.update(*hold_id, WhyState::Left, "", now_ms),
         Event::Outcome { hold_id: None, action, reason, .. } => {
-            let mut entry =
-                WhyEntry::new(None, action.clone(), &[], WhyState::Refused, now_ms);
+            let mut entry = WhyEntry::new(None, action.clone(), &[], WhyState::Refused, now_ms);
             reason.clone_into(&mut entry.reason);
             why.push(entry);
         }

@@ -1,0 +1,541 @@
+//! The driver with a fake kernel: from event to grant, from person to grant, from one life to the next.
+
+use super::*;
+use crate::{
+    engine::Limits,
+    kernel::{KernelBody, KernelError},
+    session::why::WhyState,
+    socket::{
+        peer::Peer,
+        protocol::{Reply, Request},
+    },
+    spool::{LIMIT_DEFAULT, SpoolConfig, read::export},
+};
+use guard_audit::Record;
+use guard_common::{
+    counter::{COUNTERS, EVENTS_LOST},
+    event::{EVENT_CONSUMED, EVENT_REFUSED, Header, REASON_GRANT, REASON_NOT_RESTARTABLE},
+    hold::{Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS, VERDICT_ALLOW, VERDICT_DENY},
+    label::Label,
+};
+use guard_model::{Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, Verdict};
+use guard_policy::{Policy, PolicySource};
+use guard_proto::decision::{DecisionVerifier, sign};
+use std::{
+    collections::HashMap,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    sync::Mutex,
+};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+const HOST: HostId = HostId(Uuid::from_u128(1));
+const BOOT: BootId = BootId(Uuid::from_u128(2));
+
+const POLICY: &str = r#"
+@id("work")
+permit (principal, action, resource);
+
+@id("never")
+@reason("not this one")
+forbid (principal, action == Guard::Action::"open", resource)
+when { resource.path == "/never" };
+
+@id("secret")
+@hold("approvers")
+@reason("a secret")
+forbid (principal, action == Guard::Action::"open", resource)
+when { resource.path == "/secret" }
+unless { context.approved };
+"#;
+
+/// What the fake kernel has, shared with the test.
+#[derive(Debug, Default)]
+struct Inside {
+    held: Vec<(ActionKey, HoldRecord)>,
+    grants: Vec<Grant>,
+    resumed: usize,
+    forgotten: usize,
+    reannounced: usize,
+    dead: Vec<u32>,
+    labels: HashMap<u32, Label>,
+    counters: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FakeKernel(Arc<Mutex<Inside>>);
+
+impl FakeKernel {
+    fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    fn verdicts(&self) -> Vec<(u64, u32)> {
+        self.inside(|inside| inside.grants.iter().map(|g| (g.hold_id, g.verdict)).collect())
+    }
+}
+
+/// The process behind a pidfd, as procfs tells.
+fn pid_of(pidfd: BorrowedFd<'_>) -> u32 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+impl Kernel for FakeKernel {
+    fn grant(&mut self, _: &ActionKey, grant: Grant) -> Result<(), KernelError> {
+        self.inside(|inside| inside.grants.push(grant));
+        Ok(())
+    }
+
+    fn resume(&mut self, key: &ActionKey) -> Result<bool, KernelError> {
+        Ok(self.inside(|inside| {
+            inside.resumed += 1;
+            !inside.dead.contains(&key.tid)
+        }))
+    }
+
+    fn is_alive(&mut self, key: &ActionKey) -> bool {
+        self.inside(|inside| !inside.dead.contains(&key.tid))
+    }
+
+    fn forget(&mut self, _: &ActionKey) -> Result<(), KernelError> {
+        self.inside(|inside| inside.forgotten += 1);
+        Ok(())
+    }
+
+    fn holds(&mut self) -> Result<Vec<(ActionKey, HoldRecord)>, KernelError> {
+        Ok(self.inside(|inside| inside.held.clone()))
+    }
+
+    fn reannounce(&mut self, _: &ActionKey) -> Result<(), KernelError> {
+        self.inside(|inside| inside.reannounced += 1);
+        Ok(())
+    }
+
+    fn label(&mut self, pidfd: BorrowedFd<'_>, label: Label) -> Result<(), KernelError> {
+        self.inside(|inside| inside.labels.insert(pid_of(pidfd), label));
+        Ok(())
+    }
+
+    fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError> {
+        Ok(self.inside(|inside| inside.labels.get(&pid_of(pidfd)).copied()))
+    }
+
+    fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
+        Ok(self.inside(|inside| inside.counters.clone()))
+    }
+}
+
+/// A driver in a folder of its own.
+struct Bench {
+    driver: Driver<FakeKernel>,
+    kernel: FakeKernel,
+    said: mpsc::Receiver<ToLink>,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), FakeKernel::default())
+    }
+
+    fn in_folder(folder: tempfile::TempDir, kernel: FakeKernel) -> Self {
+        let source = PolicySource { file: "test.cedar".into(), text: POLICY.into() };
+        let policy = Arc::new(Policy::load(&[source]).unwrap());
+        let (to_link, said) = mpsc::channel(64);
+        let link = Some(LinkHandle { to_link, reset: Arc::new(Notify::new()) });
+        let root = folder.path().join("spool");
+        let spool = SpoolConfig { root, limit_bytes: LIMIT_DEFAULT, host: HOST, boot: BOOT };
+        let mut driver = Driver::new(Parts {
+            kernel: kernel.clone(),
+            engine: Engine::new(HOST, BOOT, Limits::default()),
+            decider: Decider::new(policy, HOST, BOOT, "box".into()),
+            sessions: Sessions::new(HOST, BOOT),
+            proc: Proc::default(),
+            spool: Spool::open(&spool).unwrap(),
+            link,
+            coverage: vec![],
+            host: HOST,
+            boot: BOOT,
+            kernel_release: "7.3".into(),
+            sessions_path: folder.path().join("sessions.json"),
+            losses_path: folder.path().join("losses.json"),
+        });
+        driver.start().unwrap();
+        Self { driver, kernel, said, folder }
+    }
+
+    fn event(&mut self, event: KernelEvent) {
+        self.driver.event(event);
+        self.driver.settle();
+    }
+
+    fn news(&mut self, news: FromLink) {
+        self.driver.news(news);
+        self.driver.settle();
+    }
+
+    fn ask(&mut self, request: Request) -> Reply {
+        let (reply, mut answer) = oneshot::channel();
+        let pid = std::process::id();
+        let pidfd = crate::kernel::pidfd_open(pid).unwrap();
+        let uid = nix::unistd::getuid().as_raw();
+        self.driver.call(Call { peer: Peer { pid, uid, pidfd }, request, reply });
+        answer.try_recv().unwrap()
+    }
+
+    /// Starts this very process as session `bot`; the kernel's handle of it.
+    fn start_session(&mut self) -> u64 {
+        let run = Request::Run { name: "bot".into(), command: vec![] };
+        assert!(matches!(self.ask(run), Reply::Running { .. }));
+        self.kernel.inside(|inside| inside.labels[&std::process::id()].session)
+    }
+
+    fn request(&mut self) -> Option<Box<HoldRequest>> {
+        match self.said.try_recv() {
+            Ok(ToLink::Request(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Ends this life and returns the evidence of all.
+    fn end(self) -> (Vec<Record>, tempfile::TempDir) {
+        self.driver.stop("test").close();
+        let mut out = Vec::new();
+        export(&self.folder.path().join("spool"), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (records, self.folder)
+    }
+}
+
+fn key() -> ActionKey {
+    ActionKey {
+        start_boottime_ns: 1,
+        tgid: std::process::id(),
+        tid: std::process::id(),
+        kind: KIND_OPEN,
+        access: 1,
+        flags: 0,
+        object_len: 40,
+        object: [0; OBJECT_WORDS],
+    }
+}
+
+fn header(session: u64, hold_id: u64) -> Header {
+    let pid = std::process::id();
+    let start_boottime_ns = 1;
+    Header { session, hold_id, tgid: pid, tid: pid, start_boottime_ns, ..Header::default() }
+}
+
+fn held(session: u64, hold: u64, path: &str) -> KernelEvent {
+    let file = FileRef {
+        path: path.into(),
+        path_error: None,
+        dev: 1,
+        ino: 2,
+        generation: 0,
+        owner_uid: 0,
+        mode: 0o100_644,
+    };
+    let access = FileAccess { read: true, ..FileAccess::default() };
+    let body = KernelBody::Held {
+        key: Box::new(key()),
+        action: Box::new(Action::Open { file, access }),
+        deadline_ns: clock::boottime_ns() + 600_000_000_000,
+    };
+    KernelEvent { header: header(session, hold), body }
+}
+
+fn consumed(session: u64, hold: u64, verdict: u32) -> KernelEvent {
+    let body = KernelBody::Outcome {
+        event: EVENT_CONSUMED,
+        key: Box::new(key()),
+        verdict,
+        reason: REASON_GRANT,
+    };
+    KernelEvent { header: header(session, hold), body }
+}
+
+fn decided(request: &HoldRequest, verdict: Verdict) -> FromLink {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let decision = Decision {
+        host: HOST,
+        boot: BOOT,
+        hold_id: request.hold_id,
+        digest: request.digest,
+        verdict,
+        decided_by: "ann".into(),
+        reason: "needed".into(),
+        decided_at_unix_ms: 1,
+    };
+    let verifier = DecisionVerifier::new(key.verifying_key().to_bytes(), HOST, BOOT).unwrap();
+    FromLink::Decision(Box::new(verifier.verify(&sign(&key, &decision)).unwrap()))
+}
+
+fn count(records: &[Record], what: impl Fn(&Event) -> bool) -> usize {
+    records.iter().filter(|record| what(&record.event)).count()
+}
+
+#[tokio::test]
+async fn what_the_policy_allows_or_denies_is_answered_at_once_and_leaves_evidence() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    bench.event(held(session, 1, "/fine"));
+    bench.event(consumed(session, 1, VERDICT_ALLOW));
+    bench.event(held(session, 2, "/never"));
+    assert_eq!(bench.kernel.verdicts(), [(1, VERDICT_ALLOW), (2, VERDICT_DENY)]);
+    assert_eq!(bench.kernel.inside(|inside| inside.resumed), 2);
+    assert!(bench.said.try_recv().is_err());
+    let (records, _folder) = bench.end();
+    let decided = |event: &Event| matches!(event, Event::Decided { .. });
+    assert_eq!(count(&records, decided), 2);
+    assert_eq!(count(&records, |event| matches!(event, Event::Outcome { .. })), 1);
+    assert!(matches!(records[0].event, Event::Started { .. }));
+    assert!(matches!(records[1].event, Event::PolicyLoaded { .. }));
+    assert!(matches!(records.last().unwrap().event, Event::Stopped { .. }));
+}
+
+#[tokio::test]
+async fn a_person_sees_who_what_where_and_why_and_their_word_is_carried_out() {
+    let mut bench = Bench::new();
+    bench.news(FromLink::Up);
+    let session = bench.start_session();
+    bench.event(held(session, 1, "/never"));
+    bench.event(held(session, 2, "/secret"));
+    // The first hold of the thread was answered; it moved on.
+    let request = loop {
+        match bench.said.try_recv().unwrap() {
+            ToLink::Request(request) => break request,
+            _ => continue,
+        }
+    };
+    assert_eq!(request.hold_id, HoldId::derive(HOST, BOOT, 2));
+    assert_eq!((request.session.name.as_str(), request.host), ("bot", HOST));
+    assert_eq!(request.statements[0].id, "secret");
+    assert!(!request.process.exe.is_empty() && !request.process.cmdline.is_empty());
+    assert_eq!(request.process.ancestors.last().unwrap().ppid, 0);
+    assert!(request.process.ancestors[0].labelled);
+    assert_eq!(request.recent, ["open for read /never (denied)"]);
+    bench.news(decided(&request, Verdict::Allow));
+    assert_eq!(bench.kernel.verdicts().last(), Some(&(2, VERDICT_ALLOW)));
+    bench.event(consumed(session, 2, VERDICT_ALLOW));
+    let said = bench.said.try_recv();
+    assert!(matches!(said, Ok(ToLink::Farewell(farewell)) if farewell.hold_id == request.hold_id));
+    let (records, _folder) = bench.end();
+    let person = |event: &Event| matches!(event, Event::PersonDecided { decided_by, .. } if decided_by == "ann");
+    assert_eq!(count(&records, person), 1);
+}
+
+#[tokio::test]
+async fn a_session_asks_why_and_nothing_else() {
+    let mut bench = Bench::new();
+    assert!(matches!(bench.ask(Request::Why {}), Reply::Error { .. }));
+    assert!(matches!(bench.ask(Request::Status {}), Reply::Status(_)));
+    let session = bench.start_session();
+    bench.event(held(session, 1, "/never"));
+    let Reply::Why { session: info, entries } = bench.ask(Request::Why {}) else { panic!() };
+    assert_eq!(info.name, "bot");
+    let (rule, reason) = (entries[0].rule.as_str(), entries[0].reason.as_str());
+    assert_eq!((rule, reason, entries[0].state), ("never", "not this one", WhyState::Denied));
+    let run = Request::Run { name: "other".into(), command: vec![] };
+    for request in [Request::Status {}, run] {
+        let Reply::Error { message } = bench.ask(request) else { panic!() };
+        assert!(message.contains("`why` only"), "{message}");
+    }
+    assert_eq!(bench.kernel.inside(|inside| inside.labels.len()), 1);
+}
+
+#[tokio::test]
+async fn a_held_task_that_dies_is_abandoned_within_a_scan() {
+    let mut bench = Bench::new();
+    bench.news(FromLink::Up);
+    let session = bench.start_session();
+    bench.event(held(session, 1, "/secret"));
+    assert!(bench.request().is_some());
+    bench.kernel.inside(|inside| inside.dead.push(std::process::id()));
+    bench.driver.scan();
+    bench.driver.settle();
+    assert!(matches!(bench.said.try_recv(), Ok(ToLink::Farewell(_))));
+    assert_eq!(bench.kernel.inside(|inside| inside.forgotten), 1);
+    assert_eq!(bench.kernel.verdicts(), []);
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_looked_at_is_denied_and_one_that_is_gone_is_forgotten() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    let proc = tempfile::tempdir().unwrap();
+    let task = proc.path().join(format!("{0}/task/{0}", std::process::id()));
+    bench.driver.parts.proc = Proc::new(proc.path());
+    bench.event(held(session, 1, "/fine"));
+    assert_eq!(bench.kernel.verdicts(), []);
+    assert_eq!(bench.kernel.inside(|inside| inside.forgotten), 1);
+    std::fs::create_dir_all(&task).unwrap();
+    std::fs::write(task.join("exe"), "not a link").unwrap();
+    bench.event(held(session, 2, "/fine"));
+    assert_eq!(bench.kernel.verdicts(), [(2, VERDICT_DENY)]);
+}
+
+#[tokio::test]
+async fn the_next_guard_agent_adopts_what_waits_and_knows_whose_it_is() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    bench.event(held(session, 5, "/secret"));
+    assert!(bench.request().is_none(), "the link is down");
+    let (_, folder) = bench.end();
+    let deadline_ns = clock::boottime_ns() + 60_000_000_000;
+    let record = HoldRecord { hold_id: 5, session, deadline_ns, ..HoldRecord::default() };
+    let kernel = FakeKernel::default();
+    kernel.inside(|inside| {
+        inside.held = vec![(key(), record), (ActionKey { tid: 1, ..key() }, record)];
+        inside.dead = vec![1];
+        inside.labels =
+            HashMap::from([(std::process::id(), Label { session, ..Label::default() })]);
+    });
+    let mut bench = Bench::in_folder(folder, kernel);
+    bench.kernel.inside(|inside| {
+        assert_eq!((inside.reannounced, inside.resumed, inside.forgotten), (1, 1, 1));
+    });
+    bench.news(FromLink::Up);
+    bench.event(held(session, 5, "/secret"));
+    let request = bench.request().unwrap();
+    assert_eq!(request.hold_id, HoldId::derive(HOST, BOOT, 5));
+    assert_eq!(request.session.name, "bot");
+    bench.event(held(session, 5, "/secret"));
+    assert!(bench.request().is_none(), "the same hold is one request");
+    let (records, _folder) = bench.end();
+    let started = |event: &Event| matches!(event, Event::SessionStarted { .. });
+    assert_eq!(count(&records, started), 1);
+    let sequences: Vec<u64> = records.iter().map(|record| record.sequence).collect();
+    assert_eq!(sequences, (1..=records.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_last_task_and_that_is_evidence() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    let exit = KernelEvent { header: header(session, 0), body: KernelBody::Exit };
+    let body = KernelBody::Fork { child_tgid: 4_000_000, child_tid: 4_000_000 };
+    bench.event(KernelEvent { header: header(session, 0), body });
+    bench.event(exit);
+    assert_eq!(bench.driver.parts.sessions.len(), 1);
+    // The child's exit was lost; it is not there any more.
+    bench.driver.drop_gone_tasks();
+    assert!(bench.driver.parts.sessions.is_empty());
+    let (records, _folder) = bench.end();
+    assert_eq!(count(&records, |event| matches!(event, Event::SessionEnded {})), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_sessions_action_is_judged_under_a_session_without_a_name() {
+    let mut bench = Bench::new();
+    bench.event(held(77, 1, "/fine"));
+    assert_eq!(bench.kernel.verdicts(), [(1, VERDICT_ALLOW)]);
+    let (records, _folder) = bench.end();
+    let unnamed =
+        |event: &Event| matches!(event, Event::SessionStarted { info } if info.name == "unnamed");
+    assert_eq!(count(&records, unnamed), 1);
+}
+
+#[tokio::test]
+async fn a_moved_loss_counter_is_evidence() {
+    let mut bench = Bench::new();
+    bench.kernel.inside(|inside| {
+        inside.counters = vec![0; COUNTERS as usize];
+        inside.counters[EVENTS_LOST as usize] = 4;
+    });
+    bench.driver.heartbeat();
+    let (records, _folder) = bench.end();
+    let lost = Event::Lost { counter: "events_lost".into(), count: 4 };
+    assert_eq!(count(&records, |event| *event == lost), 1);
+    assert_eq!(count(&records, |event| matches!(event, Event::Heartbeat { .. })), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_hold_is_told_to_the_session_and_kept() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    let body = KernelBody::Outcome {
+        event: EVENT_REFUSED,
+        key: Box::new(key()),
+        verdict: VERDICT_DENY,
+        reason: REASON_NOT_RESTARTABLE,
+    };
+    bench.event(KernelEvent { header: header(session, 0), body });
+    let entries = bench.driver.parts.sessions.why(session);
+    assert_eq!(
+        (entries[0].state, entries[0].reason.as_str()),
+        (WhyState::Refused, "not_restartable")
+    );
+    let (records, _folder) = bench.end();
+    assert_eq!(count(&records, |event| matches!(event, Event::Outcome { hold_id: None, .. })), 1);
+}
+
+#[tokio::test]
+async fn more_than_the_link_can_take_opens_it_anew_instead_of_losing_requests() {
+    let mut bench = Bench::new();
+    bench.news(FromLink::Up);
+    let (to_link, mut said) = mpsc::channel(1);
+    bench.driver.parts.link.as_mut().unwrap().to_link = to_link;
+    let session = bench.start_session();
+    bench.event(held(session, 1, "/secret"));
+    bench.event(held(session, 2, "/secret"));
+    assert!(!bench.driver.link_up);
+    let reset = bench.driver.parts.link.as_ref().unwrap().reset.clone();
+    tokio::time::timeout(Duration::from_secs(5), reset.notified()).await.unwrap();
+    while said.try_recv().is_ok() {}
+    bench.news(FromLink::Up);
+    let Ok(ToLink::Request(request)) = said.try_recv() else { panic!() };
+    assert_eq!(request.hold_id, HoldId::derive(HOST, BOOT, 2));
+}
+
+/// Events from a channel.
+struct FakeEvents(mpsc::UnboundedReceiver<KernelEvent>);
+
+impl EventStream for FakeEvents {
+    async fn next(&mut self) -> Option<KernelEvent> {
+        self.0.recv().await
+    }
+
+    fn try_next(&mut self) -> Option<KernelEvent> {
+        self.0.try_recv().ok()
+    }
+}
+
+#[tokio::test]
+async fn the_loop_answers_events_and_stops_when_asked() {
+    let bench = Bench::new();
+    let (kernel, mut driver) = (bench.kernel, bench.driver);
+    let (events, receiver) = mpsc::unbounded_channel();
+    let (_to_driver, from_link) = mpsc::channel(4);
+    let (_calls_in, calls) = crate::socket::calls();
+    let mut inputs = Inputs { from_link, calls };
+    for hold in 1..=300 {
+        events.send(held(77, hold, "/fine")).unwrap();
+    }
+    let all_granted = async {
+        while kernel.verdicts().len() < 300 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let mut events_out = FakeEvents(receiver);
+    let run = driver.run(&mut events_out, &mut inputs, all_granted);
+    tokio::time::timeout(Duration::from_secs(30), run).await.unwrap().unwrap();
+    // One process: one SIGCONT for each turn, not for each hold.
+    assert!(kernel.inside(|inside| inside.resumed) < 10);
+    driver.stop("test").close();
+}
+
+#[tokio::test]
+async fn the_end_of_events_is_an_error_and_not_a_silent_idle() {
+    let mut driver = Bench::new().driver;
+    let (_, receiver) = mpsc::unbounded_channel();
+    let (_to_driver, from_link) = mpsc::channel(4);
+    let (_calls_in, calls) = crate::socket::calls();
+    let mut inputs = Inputs { from_link, calls };
+    let ended = driver.run(&mut FakeEvents(receiver), &mut inputs, std::future::pending()).await;
+    assert!(matches!(ended, Err(DriverError::EventsEnded)));
+    driver.stop("test").close();
+}

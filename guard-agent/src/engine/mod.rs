@@ -169,10 +169,18 @@ impl Engine {
                 let permit = Permit::Policy { _proof: proof };
                 self.settle(now_ns, hold, Ruling::Allow(permit), *judged, early.is_some());
             }
-            Judgement::Deny(judged) => self.settle(now_ns, hold, Ruling::Deny, *judged, early.is_some()),
+            Judgement::Deny(judged) => {
+                self.settle(now_ns, hold, Ruling::Deny, *judged, early.is_some())
+            }
             Judgement::Person(request) => {
                 if let Some(why) = self.cannot_wait(session) {
-                    self.settle(now_ns, hold, Ruling::Deny, refused(*request, why), early.is_some());
+                    self.settle(
+                        now_ns,
+                        hold,
+                        Ruling::Deny,
+                        refused(*request, why),
+                        early.is_some(),
+                    );
                 } else {
                     self.wait(hold, now_ns, request);
                     if let Some(decision) = early {
@@ -207,7 +215,14 @@ impl Engine {
         }
     }
 
-    fn settle(&mut self, now_ns: u64, hold: u64, ruling: Ruling, judged: Judged, known_above: bool) {
+    fn settle(
+        &mut self,
+        now_ns: u64,
+        hold: u64,
+        ruling: Ruling,
+        judged: Judged,
+        known_above: bool,
+    ) {
         let Some(tracked) = self.holds.get(&hold) else { return };
         let verdict = verdict_of(&ruling);
         let Judged { digest, process, action, statements } = judged;
@@ -261,7 +276,13 @@ impl Engine {
         }
     }
 
-    fn answer_for_person(&mut self, now_ns: u64, hold: u64, decision: &VerifiedDecision, ruling: Ruling) {
+    fn answer_for_person(
+        &mut self,
+        now_ns: u64,
+        hold: u64,
+        decision: &VerifiedDecision,
+        ruling: Ruling,
+    ) {
         let Some(tracked) = self.holds.get(&hold) else { return };
         let (session, verdict) = (tracked.session_id, verdict_of(&ruling));
         let decision = decision.decision();
@@ -430,10 +451,5 @@ fn verdict_of(ruling: &Ruling) -> Verdict {
 fn refused(request: HoldRequest, why: &str) -> Judged {
     let mut statements = request.statements;
     statements.push(own_statement("cannot-wait", why));
-    Judged {
-        digest: request.digest,
-        process: request.process,
-        action: request.action,
-        statements,
-    }
+    Judged { digest: request.digest, process: request.process, action: request.action, statements }
 }

@@ -75,9 +75,7 @@ impl MatchedAllow {
         digest: ActionDigest,
     ) -> Option<Self> {
         let decision = decision.decision();
-        (decision.hold_id == id
-            && decision.digest == digest
-            && decision.verdict == Verdict::Allow)
+        (decision.hold_id == id && decision.digest == digest && decision.verdict == Verdict::Allow)
             .then_some(Self(()))
     }
 }

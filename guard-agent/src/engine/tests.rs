@@ -666,7 +666,10 @@ impl World {
                 }
                 Command::Request(request) => {
                     assert!(self.link_up, "nothing is sent on a link that is down");
-                    assert!(self.asked.insert(request.hold_id), "one request for one hold and link");
+                    assert!(
+                        self.asked.insert(request.hold_id),
+                        "one request for one hold and link"
+                    );
                 }
                 Command::Farewell(_) => assert!(self.link_up),
                 Command::Reannounce { .. } | Command::Evidence { .. } => {}
@@ -699,7 +702,10 @@ impl World {
         assert_eq!(engine.by_id.len(), engine.holds.len());
         assert_eq!(engine.by_thread.len(), engine.holds.len(), "one hold for one thread");
         assert_eq!(engine.timers.len(), engine.holds.len(), "every hold has its timer");
-        assert_eq!(engine.by_process.values().map(BTreeSet::len).sum::<usize>(), engine.holds.len());
+        assert_eq!(
+            engine.by_process.values().map(BTreeSet::len).sum::<usize>(),
+            engine.holds.len()
+        );
         let waits = |hold: &&Hold| matches!(hold.state, State::Waiting { .. });
         assert_eq!(engine.holds.values().filter(waits).count(), engine.waiting());
         for (hold, tracked) in &engine.holds {

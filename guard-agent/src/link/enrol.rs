@@ -87,18 +87,16 @@ pub async fn enrol(join: &Join, hostname: &str) -> Result<Identity, EnrolError> 
         .connect()
         .await
         .map_err(|source| EnrolError::Connect { url: url(), source })?;
-    let request = EnrolRequest {
-        join_token: join.token.to_string(),
-        csr_pem,
-        hostname: hostname.to_owned(),
-    };
+    let request =
+        EnrolRequest { join_token: join.token.to_string(), csr_pem, hostname: hostname.to_owned() };
     let answer = EnrolmentClient::new(channel).enrol(request).await.map_err(|status| {
         let words = format!("{:?}: {}", status.code(), status.message());
         match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
-            | Code::Cancelled | Code::Unknown => {
-                EnrolError::Unavailable { url: url(), status: words }
-            }
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Cancelled
+            | Code::Unknown => EnrolError::Unavailable { url: url(), status: words },
             _ => EnrolError::Refused { url: url(), status: words },
         }
     })?;

@@ -89,7 +89,9 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// Others can read the key.
-    #[error("identity file {path} has mode {mode:o}: others can read the key; enrol this host again")]
+    #[error(
+        "identity file {path} has mode {mode:o}: others can read the key; enrol this host again"
+    )]
     Exposed {
         /// Which file.
         path: PathBuf,

@@ -7,9 +7,9 @@
 pub mod backoff;
 pub mod enrol;
 pub mod identity;
-pub mod tls;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use crate::{
     clock,
@@ -168,7 +168,11 @@ impl Link {
     }
 
     /// One stream, from connecting to its end. `Ok`: it is to be opened anew at once.
-    async fn session(&mut self, spool: &mut Reader, backoff: &mut Backoff) -> Result<(), LinkError> {
+    async fn session(
+        &mut self,
+        spool: &mut Reader,
+        backoff: &mut Backoff,
+    ) -> Result<(), LinkError> {
         let channel = tls::mutual(&self.config.url, &self.identity)?.connect().await?;
         if clock::unix_ms() >= self.identity.renew_at_unix_ms() {
             // A refusal must not cost the link while the old certificate is good.
@@ -215,7 +219,8 @@ impl Link {
         let answer = timely(client.renew(v1::RenewRequest { csr_pem })).await??.into_inner();
         let identity =
             Identity::from_answer(answer, &key, clock::unix_ms()).map_err(LinkError::Renew)?;
-        if identity.host != self.identity.host || identity.decision_key != self.identity.decision_key
+        if identity.host != self.identity.host
+            || identity.decision_key != self.identity.decision_key
         {
             let why = "the renewed certificate is another host's or controller's";
             return Err(InvalidField::new("EnrolResponse", "host_id", why).into());
@@ -302,14 +307,11 @@ async fn talk(
 ) -> Result<(), LinkError> {
     while let Some(message) = from_driver.recv().await {
         let message = match message {
-            ToLink::Request(request) => {
-                from_host::Message::HoldRequested(v1::HoldRequested {
-                    hold_id: request.hold_id.to_string(),
-                    request_json: serde_json::to_string(&request).map_err(|error| {
-                        InvalidField::new("HoldRequested", "request_json", error)
-                    })?,
-                })
-            }
+            ToLink::Request(request) => from_host::Message::HoldRequested(v1::HoldRequested {
+                hold_id: request.hold_id.to_string(),
+                request_json: serde_json::to_string(&request)
+                    .map_err(|error| InvalidField::new("HoldRequested", "request_json", error))?,
+            }),
             ToLink::Farewell(Farewell { hold_id, end: HoldEnd::Withdrawn(why) }) => {
                 from_host::Message::HoldWithdrawn(v1::HoldWithdrawn {
                     hold_id: hold_id.to_string(),

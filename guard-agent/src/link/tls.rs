@@ -107,7 +107,8 @@ impl ServerCertVerifier for PinnedCa {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let is_pinned = |ca: &&CertificateDer<'_>| <[u8; 32]>::from(Sha256::digest(ca)) == self.pin.0;
+        let is_pinned =
+            |ca: &&CertificateDer<'_>| <[u8; 32]>::from(Sha256::digest(ca)) == self.pin.0;
         let Some(ca) = intermediates.iter().find(is_pinned) else {
             return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         };

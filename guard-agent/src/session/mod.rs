@@ -52,7 +52,9 @@ pub struct Sessions {
 
 /// No more sessions fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{SESSIONS_MAX} sessions are running on this host, and no more can be watched; end one first")]
+#[error(
+    "{SESSIONS_MAX} sessions are running on this host, and no more can be watched; end one first"
+)]
 pub struct TooManySessions;
 
 /// Who starts a session, and what.
@@ -123,12 +125,7 @@ impl Sessions {
         }
     }
 
-    fn insert(
-        &mut self,
-        handle: u64,
-        info: SessionInfo,
-        tasks: HashMap<u32, u32>,
-    ) -> &mut Session {
+    fn insert(&mut self, handle: u64, info: SessionInfo, tasks: HashMap<u32, u32>) -> &mut Session {
         self.handles.insert(info.id, handle);
         let session = Session { info, tasks, recent: VecDeque::new(), why: Why::default() };
         self.running.entry(handle).insert_entry(session).into_mut()

@@ -19,7 +19,8 @@ pub fn of_process(proc: &Proc, pid: u32, uid: u32) -> String {
 /// no NSS, and a directory service that is down must not block decisions.
 fn name_of(uid: u32) -> String {
     let mut text = Vec::new();
-    let read = File::open("/etc/passwd").and_then(|file| file.take(PASSWD_MAX).read_to_end(&mut text));
+    let read =
+        File::open("/etc/passwd").and_then(|file| file.take(PASSWD_MAX).read_to_end(&mut text));
     read.ok()
         .and_then(|_| find(&String::from_utf8_lossy(&text), uid))
         .unwrap_or_else(|| format!("uid:{uid}"))

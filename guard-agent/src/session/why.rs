@@ -78,8 +78,8 @@ impl WhyEntry {
         // Guard's own reason, if there is one, comes last and says most.
         let last = statements.last();
         let rule = last.map_or_else(String::new, |statement| statement.id.clone());
-        let place =
-            last.map_or_else(String::new, |statement| format!("{}:{}", statement.file, statement.line));
+        let place = last
+            .map_or_else(String::new, |statement| format!("{}:{}", statement.file, statement.line));
         let reason = last.and_then(|statement| statement.reason.clone()).unwrap_or_default();
         let advice = state.advice().to_owned();
         Self { hold_id, action, rule, place, reason, state, since_unix_ms: unix_ms, advice }

@@ -15,7 +15,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("guard-agent does not listen on {path}: start it (`guard up`, or `systemctl start guard-agent`)")]
+    #[error(
+        "guard-agent does not listen on {path}: start it (`guard up`, or `systemctl start guard-agent`)"
+    )]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -62,8 +64,8 @@ pub fn ask(path: &Path, request: &Request) -> Result<Reply, ClientError> {
         UnixStream::connect(path).map_err(|source| ClientError::Connect { path: at(), source })?;
     let line = exchange(&stream, request)
         .map_err(|source| ClientError::Exchange { path: at(), source })?;
-    let reply = serde_json::from_str(&line)
-        .map_err(|source| ClientError::Reply { path: at(), source })?;
+    let reply =
+        serde_json::from_str(&line).map_err(|source| ClientError::Reply { path: at(), source })?;
     match reply {
         Reply::Error { message } => Err(ClientError::Refused { message }),
         reply => Ok(reply),
@@ -75,9 +77,13 @@ fn exchange(mut stream: &UnixStream, request: &Request) -> io::Result<String> {
     stream.set_write_timeout(Some(TIMEOUT))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    // A refusal can come before everything is written: what was answered says more than EPIPE.
+    let written = stream.write_all(&line);
     let mut reply = String::new();
-    BufReader::new(stream.take(REPLY_BYTES_MAX)).read_line(&mut reply)?;
+    let read = BufReader::new(stream.take(REPLY_BYTES_MAX)).read_line(&mut reply);
+    if reply.is_empty() {
+        written.and(read)?;
+    }
     if !reply.ends_with('\n') {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }

@@ -82,9 +82,7 @@ impl Socket {
     /// # Errors
     /// [`SocketError`].
     pub fn open(path: &Path) -> Result<Self, SocketError> {
-        let failed = |verb| {
-            move |source| SocketError { verb, path: path.to_owned(), source }
-        };
+        let failed = |verb| move |source| SocketError { verb, path: path.to_owned(), source };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed("create the folder of"))?;
         }

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_request_is_refused_in_words() {
-        for bad in ["", "{", "[]", "{}", "{\"request\":\"sudo\"}", "{\"request\":\"why\",\"x\":1}"] {
+        for bad in ["", "{", "[]", "{}", "{\"request\":\"sudo\"}", "{\"request\":\"why\",\"x\":1}"]
+        {
             let error = Request::parse(bad.as_bytes()).unwrap_err();
             assert!(error.to_string().contains("expected one JSON line"), "{error}");
         }

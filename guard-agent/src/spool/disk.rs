@@ -123,7 +123,8 @@ impl Disk {
             log.segments.remove(0);
             self.bytes -= segment.bytes;
             // An earlier boot that is empty now has nothing left to say.
-            if log.segments.is_empty() && self.boots.last_key_value().map(|(n, _)| *n) != Some(number)
+            if log.segments.is_empty()
+                && self.boots.last_key_value().map(|(n, _)| *n) != Some(number)
             {
                 let path = self.boots.remove(&number).map(|log| log.path).unwrap_or_default();
                 fs::remove_dir_all(&path)
@@ -247,8 +248,7 @@ pub(super) fn open_segment(folder: &Path, segment: &Segment) -> Result<File, Spo
     let path = segment_path(folder, segment.first);
     let open = || {
         let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         file.seek(SeekFrom::Start(segment.bytes))?;
         file.flush()?;
         Ok(file)

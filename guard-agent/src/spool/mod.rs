@@ -8,9 +8,9 @@
 pub mod disk;
 pub mod frame;
 pub mod read;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use guard_audit::{Event, Record};
 use guard_model::{BootId, HostId, SessionId};

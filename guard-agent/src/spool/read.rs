@@ -235,12 +235,13 @@ pub fn export(root: &Path, out: &mut dyn Write) -> Result<u64, SpoolError> {
                     Ok(Some(json)) => json,
                     Ok(None) => break,
                     // The record that is being written now.
-                    Err(SpoolError::Damaged { .. }) if Some(segment) == log.segments.last() => break,
+                    Err(SpoolError::Damaged { .. }) if Some(segment) == log.segments.last() => {
+                        break;
+                    }
                     Err(error) => return Err(error),
                 };
                 file.advance();
-                write_line(out, &json)
-                    .map_err(|source| SpoolError::io("export", &path, source))?;
+                write_line(out, &json).map_err(|source| SpoolError::io("export", &path, source))?;
                 count += 1;
             }
         }
