@@ -1,0 +1,9 @@
+//! REST under `/api/v1`: what the UI's script, `guard` and other programs use.
+
+pub(crate) mod events;
+pub(crate) mod evidence;
+pub(crate) mod holds;
+pub(crate) mod openapi;
+pub(crate) mod people;
+pub(crate) mod schema;
+pub(crate) mod sessions;
