@@ -1,3 +1,57 @@
 //! The one entry for people and CI.
 
-fn main() {}
+mod browser;
+mod build;
+mod cache;
+mod demo;
+mod run;
+mod setup;
+mod test;
+mod vm;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Sets up, builds, tests and shows Guard.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  cargo xtask demo                                  the whole thing, in a VM, in your browser
+  cargo xtask test                                  everything that CI checks
+  cargo xtask test --only vm --kernel 6.12          the VM scenarios on one kernel
+  cargo xtask vm --kernel 7.3 --answer deny -- cat /home/dev/.ssh/id_ed25519
+                                                    try a program of your own against Guard (docs/vm.md)
+
+Everything that is downloaded or built for the VMs is kept in $GUARD_CACHE (default ~/.cache/guard).")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Installs and fetches what building and testing need; does nothing twice
+    Setup,
+    /// Builds the eBPF programs and the binaries
+    Build,
+    /// Runs a command in a VM, as a session under Guard
+    Vm(vm::Arguments),
+    /// Runs all checks: format, lints, unit and property tests, VM scenarios, browser
+    Test(test::Arguments),
+    /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Setup => setup::everything().map(|_| ExitCode::SUCCESS),
+        Verb::Build => setup::for_build().and_then(build::everything).map(|_| ExitCode::SUCCESS),
+        Verb::Vm(arguments) => vm::run(arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(guard_vm_wire::TROUBLE)
+    })
+}

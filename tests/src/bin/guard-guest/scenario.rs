@@ -1,0 +1,260 @@
+//! The stage on which the scenarios of the VM matrix play: one Guard, sessions, answers, evidence.
+
+use crate::{
+    Trouble,
+    answer::{self, Answering, How},
+    command::{User, as_user, wait},
+    guard::{self, Guard},
+    ports::Ports,
+    scenarios, took_ms,
+};
+use guard_vm_wire::Report;
+use serde_json::Value;
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The policy of the scenarios: what is in `/home/dev/held` needs a person, `/home/dev/brief` too but
+/// not for long; the rest as the shipped policy has it.
+const POLICY: &str = include_str!("../../../scenarios.cedar");
+/// Longest time for one session of a scenario; emulation is slow, a hang must still end.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(240);
+/// Longest wait for something to become visible.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a scenario may use.
+pub(crate) struct Stage {
+    pub(crate) guard: Guard,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Exit code, or minus the signal.
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A session that is still running.
+pub(crate) struct Running {
+    child: Child,
+    readers: Vec<thread::JoinHandle<String>>,
+}
+
+/// Plays the named scenarios, or all of them.
+pub(crate) fn run_all(ports: &mut Ports, names: &[String]) -> Result<(), Trouble> {
+    prepare_files()?;
+    let policy = Path::new("/run/guard/scenarios.cedar");
+    fs::write(policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
+    let guard = Guard::start_with(Some(policy))?;
+    ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
+    let mut stage = Stage { guard };
+    let mut failed = 0;
+    for (name, play) in scenarios::ALL {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let start = Instant::now();
+        let problem = play(&mut stage).err().unwrap_or_default();
+        failed += u32::from(!problem.is_empty());
+        let took_ms = took_ms(start);
+        ports.report(&Report::Scenario { name: (*name).to_owned(), problem, took_ms });
+        stage.clear();
+    }
+    stage.guard.stop();
+    ports.send_bytes("evidence.ndjson", guard::agent_evidence().as_bytes());
+    ports.report(&Report::Exit { status: u8::from(failed > 0), timed_out: false });
+    Ok(())
+}
+
+fn prepare_files() -> Result<(), Trouble> {
+    for directory in ["held", "brief", "plain"] {
+        let directory = Path::new("/home/dev").join(directory);
+        make_dir(&directory)?;
+        write(&directory.join("secret"), "the secret\n")?;
+        write(&directory.join("secret-deny"), "the secret\n")?;
+    }
+    make_dir(Path::new("/home/dev/held/many"))?;
+    for i in 0..200 {
+        let name = if i % 2 == 1 { format!("{i}-deny") } else { i.to_string() };
+        write(&Path::new("/home/dev/held/many").join(name), "x")?;
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> Result<(), Trouble> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    own(path)
+}
+
+fn own(path: &Path) -> Result<(), Trouble> {
+    let dev = Some(crate::command::DEV_UID);
+    chown(path, dev, dev).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A file of the user `dev`.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Trouble> {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    own(path)
+}
+
+impl Stage {
+    /// Starts a session.
+    pub(crate) fn start(&self, user: User, argv: &[&str]) -> Result<Running, Trouble> {
+        self.spawn(user, Some("scenario"), argv)
+    }
+
+    /// Starts a command that is no session.
+    pub(crate) fn start_unlabelled(&self, user: User, argv: &[&str]) -> Result<Running, Trouble> {
+        self.spawn(user, None, argv)
+    }
+
+    fn spawn(&self, user: User, name: Option<&str>, argv: &[&str]) -> Result<Running, Trouble> {
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+        let mut command = as_user(user, name, &argv, Path::new(user.home()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| format!("start `{}`: {error}", argv.join(" ")))?;
+        let mut readers = Vec::new();
+        if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
+            readers.push(read(out));
+            readers.push(read(err));
+        }
+        Ok(Running { child, readers })
+    }
+
+    /// A session from start to end, holds answered by `how`.
+    pub(crate) fn session(
+        &self,
+        user: User,
+        how: How,
+        argv: &[&str],
+    ) -> Result<Outcome, Trouble> {
+        let answering = Answering::start(self.guard.api(), how);
+        let outcome = self.start(user, argv).and_then(Running::finish);
+        answering.stop();
+        outcome
+    }
+
+    /// Waits until exactly `n` holds are pending.
+    pub(crate) fn wait_for_pending(&self, n: usize) -> Result<Vec<Value>, Trouble> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let pending = self.pending()?;
+            if pending.len() == n {
+                return Ok(pending);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} holds are pending, expected {n}", pending.len()));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Holds that are pending now.
+    pub(crate) fn pending(&self) -> Result<Vec<Value>, Trouble> {
+        let page = self.guard.api().get("/api/v1/holds?state=pending&limit=200")?;
+        let holds = page.get("holds").unwrap_or(&page);
+        Ok(holds.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Answers what is pending now.
+    pub(crate) fn answer(&self, how: How) {
+        answer::answer_pending(&self.guard.api(), how);
+    }
+
+    /// Waits until guard-agent's evidence has a record that `wanted` accepts.
+    pub(crate) fn evidence(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value, Trouble> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = records().into_iter().rev().find(|record| wanted(record));
+            if let Some(record) = found {
+                return Ok(record);
+            }
+            if Instant::now() > deadline {
+                return Err("no such record in guard-agent's evidence".to_owned());
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Denies what a failed scenario left behind, so that the next one starts clean.
+    fn clear(&self) {
+        self.answer(How::Deny);
+    }
+}
+
+/// All records that guard-agent has.
+pub(crate) fn records() -> Vec<Value> {
+    guard::agent_evidence().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Result<Outcome, Trouble> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let deadline = Instant::now() + SESSION_TIMEOUT;
+        let (status, timed_out) =
+            wait(&mut self.child, deadline).map_err(|error| error.to_string())?;
+        let mut texts =
+            self.readers.into_iter().map(|reader| reader.join().unwrap_or_default());
+        let (out, err) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+        if timed_out {
+            let limit = SESSION_TIMEOUT.as_secs();
+            return Err(format!("not ended after {limit} s; stdout {out:?}, stderr {err:?}"));
+        }
+        let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
+        Ok(Outcome { code, out, err })
+    }
+}
+
+fn read(mut from: impl std::io::Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+impl Outcome {
+    /// Exit code 0 and `text` in the output.
+    pub(crate) fn expect_success(&self, text: &str) -> Result<(), Trouble> {
+        if self.code == 0 && self.out.contains(text) {
+            return Ok(());
+        }
+        Err(format!("expected success with {text:?}, got {self:?}"))
+    }
+
+    /// A failure with `text` somewhere.
+    pub(crate) fn expect_failure(&self, text: &str) -> Result<(), Trouble> {
+        let said = self.out.contains(text) || self.err.contains(text);
+        if self.code != 0 && said {
+            return Ok(());
+        }
+        Err(format!("expected a failure with {text:?}, got {self:?}"))
+    }
+}
+
+/// An expectation in words.
+pub(crate) fn expect(holds: bool, otherwise: impl Into<String>) -> Result<(), Trouble> {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}

@@ -1,0 +1,47 @@
+//! The scenarios of the VM matrix. Each is named as a sentence about behaviour; SPECIFICATION.md names
+//! the promise that it enforces.
+
+mod failure;
+mod hold;
+mod limit;
+mod scale;
+
+use crate::{Trouble, scenario::Stage};
+
+type Play = fn(&mut Stage) -> Result<(), Trouble>;
+
+/// All of them, cheap ones first; those that restart Guard last.
+pub(crate) const ALL: &[(&str, Play)] = &[
+    ("a_held_open_goes_on_when_it_is_approved", hold::open_approved),
+    ("a_held_open_fails_with_eperm_when_it_is_denied", hold::open_denied),
+    ("a_freshly_written_script_is_held_and_runs_once_approved", hold::script_approved),
+    ("a_freshly_written_script_does_not_run_when_it_is_denied", hold::script_denied),
+    ("a_program_without_a_name_is_held", hold::memfd),
+    ("an_unlisted_connection_is_held_and_goes_on_when_it_is_approved", hold::connect_approved),
+    ("an_unlisted_connection_fails_when_it_is_denied", hold::connect_denied),
+    ("a_listed_connection_needs_nobody", hold::connect_listed),
+    ("an_ipv6_connection_is_held_like_any_other", hold::connect_ipv6),
+    ("root_reading_the_password_hashes_is_held", hold::shadow),
+    ("a_creation_is_one_hold_and_survives_o_excl", hold::create_exclusive),
+    ("a_denied_truncation_leaves_the_content", hold::truncate_denied),
+    ("an_unnamed_file_is_created_once_approved", hold::tmpfile),
+    ("an_orphan_in_a_session_of_its_own_is_still_held", hold::orphan),
+    ("the_init_of_a_pid_namespace_is_held", hold::pid_namespace),
+    ("a_spoofed_name_changes_nothing", hold::spoofed_name),
+    ("an_unlabelled_process_is_not_touched", hold::unlabelled),
+    ("a_stray_sigcont_does_not_release_a_hold", hold::stray_sigcont),
+    ("a_held_task_can_be_killed", hold::killed),
+    ("hostile_text_is_stored_exactly", hold::hostile_text),
+    ("io_uring_is_refused_with_eperm", limit::uring),
+    ("a_path_that_is_too_long_is_never_allowed", limit::long_path),
+    ("a_hold_that_nobody_answers_is_denied_at_its_deadline", limit::deadline),
+    ("a_full_ring_buffer_denies_and_counts", limit::ring_full),
+    ("a_session_may_not_start_another_session", limit::nested),
+    ("a_malformed_request_on_the_socket_gets_a_clear_error", limit::malformed),
+    ("ten_thousand_holds_in_a_row_never_show_513", scale::in_a_row),
+    ("two_hundred_processes_held_at_once_each_get_their_answer", scale::processes),
+    ("two_hundred_threads_held_at_once_each_get_their_answer", scale::threads),
+    ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
+    ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
+    ("evidence_has_no_gap", failure::no_gap),
+];

@@ -1,0 +1,173 @@
+//! What `cargo xtask vm` and `guard-guest`, the first process in the VM, say to each other.
+//!
+//! xtask hands over a [`Job`] as `job.json` on the payload disk. The guest answers with
+//! [`Report`] lines on the control port and, at the end, files on the output port, each
+//! announced by a [`FileHeader`] line. A session may be root in the VM and write to these ports
+//! itself, so xtask treats everything that it reads from them as hostile input.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the payload disk is mounted in the VM, read-only.
+pub const PAYLOAD_DIR: &str = "/run/guard-payload";
+/// Name of the [`Job`] file on the payload disk.
+pub const JOB_FILE: &str = "job.json";
+/// Serial of the disk with the root file system.
+pub const ROOT_SERIAL: &str = "guard-root";
+/// Serial of the payload disk.
+pub const PAYLOAD_SERIAL: &str = "guard-payload";
+/// TCP port of the web interface inside the VM.
+pub const UI_PORT: u16 = 7443;
+
+/// The named virtio-serial ports between the VM and xtask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The command's standard output, byte for byte.
+    Stdout,
+    /// The command's standard error, byte for byte.
+    Stderr,
+    /// [`Report`] lines.
+    Control,
+    /// Files for `--out`.
+    Output,
+}
+
+impl Port {
+    /// Every port, in the order of the machine's serial slots.
+    pub const ALL: [Self; 4] = [Self::Stdout, Self::Stderr, Self::Control, Self::Output];
+
+    /// The port's name: its file name under `/dev/virtio-ports`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "org.guard.stdout",
+            Self::Stderr => "org.guard.stderr",
+            Self::Control => "org.guard.ctl",
+            Self::Output => "org.guard.out",
+        }
+    }
+}
+
+/// How person-tier holds are answered in the VM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Every hold is approved.
+    Approve,
+    /// Every hold is denied.
+    Deny,
+    /// Nobody answers: holds end at their deadline.
+    #[default]
+    None,
+}
+
+/// What the VM runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// One command; as a session of Guard unless the job runs without Guard.
+    Command(Vec<String>),
+    /// The named scenarios of the VM matrix; none named: all of them.
+    Scenarios(Vec<String>),
+    /// The scripted coding agent; a person decides in the page outside.
+    Demo,
+}
+
+/// All that the VM needs to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What to run.
+    pub task: Task,
+    /// How to answer holds.
+    pub answer: Answer,
+    /// Run the command as root instead of as `dev` (uid 1000).
+    pub root: bool,
+    /// Start Guard; false only with `--danger-without-guard`.
+    pub guard: bool,
+    /// The command is killed after this many seconds.
+    pub timeout_s: u64,
+    /// A policy file stands on the payload disk as `policy.cedar`.
+    pub policy: bool,
+    /// A helper stands on the payload disk as `beside`, to be started outside the session.
+    pub beside: bool,
+}
+
+/// One line on the control port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Report {
+    /// The VM's user space runs.
+    Booted {
+        /// Kernel release, as `uname -r` prints it.
+        kernel: String,
+    },
+    /// Guard enforces and its page answers.
+    Ready {
+        /// Milliseconds from boot.
+        after_ms: u64,
+        /// Path and query of the one-time sign-in link, where the task needs one.
+        sign_in: Option<String>,
+    },
+    /// Something worth telling the user.
+    Note {
+        /// The text.
+        text: String,
+    },
+    /// A scenario of the matrix has ended.
+    Scenario {
+        /// Its name: a sentence about behaviour.
+        name: String,
+        /// Empty: passed. Otherwise what was seen instead.
+        problem: String,
+        /// Milliseconds that it took.
+        took_ms: u64,
+    },
+    /// The command has ended.
+    Exit {
+        /// Exit status, 128 + signal for a signal, [`TIMED_OUT`] for the timeout.
+        status: u8,
+        /// The timeout ended it.
+        timed_out: bool,
+    },
+    /// The VM could not do its job: Guard did not start, the command does not exist, …
+    Trouble {
+        /// What went wrong.
+        text: String,
+    },
+}
+
+/// Announces a file on the output port: this as one JSON line, then exactly `bytes` bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileHeader {
+    /// Plain file name: no separators.
+    pub name: String,
+    /// Size of what follows.
+    pub bytes: u64,
+}
+
+/// Exit status for a command that the timeout ended, as timeout(1) has it.
+pub const TIMED_OUT: u8 = 124;
+/// Exit status for trouble of our own.
+pub const TROUBLE: u8 = 201;
+
+/// `result.json` in `--out`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Kernel release.
+    pub kernel: String,
+    /// The command's exit status; 128 + signal for a signal, 124 for the timeout.
+    pub exit_status: u8,
+    /// The signal that ended the command.
+    pub signal: Option<i32>,
+    /// The timeout ended the command.
+    pub timed_out: bool,
+    /// Milliseconds from the command's start to its end.
+    pub duration_ms: u64,
+    /// Holds that a person had to decide.
+    pub holds: u64,
+    /// What became of the holds, by state.
+    pub decisions: std::collections::BTreeMap<String, u64>,
+    /// Events and holds that the kernel side dropped, by counter.
+    pub drops: std::collections::BTreeMap<String, u64>,
+    /// Evidence records by kind.
+    pub evidence: std::collections::BTreeMap<String, u64>,
+}

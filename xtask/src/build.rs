@@ -1,0 +1,75 @@
+//! The eBPF programs and the binaries.
+
+use crate::{
+    cache::{repository, target},
+    run::{at_root, quietly, say},
+    setup::Toolchain,
+};
+use anyhow::{Context as _, Result, bail};
+use std::{ffi::OsString, fs, path::PathBuf, process::Command};
+
+/// What was built.
+pub struct Built {
+    /// The eBPF programs.
+    pub object: PathBuf,
+    /// Directory of the binaries.
+    pub bin: PathBuf,
+}
+
+/// Packages whose binaries go into a VM.
+const PACKAGES: [&str; 4] = ["guard-cli", "guard-agent", "guard-controller", "guard-tests"];
+
+/// Builds everything.
+pub fn everything(toolchain: Toolchain) -> Result<Built> {
+    let object = ebpf(&toolchain)?;
+    say("building guard, guard-agent, guard-controller and the VM's programs");
+    let mut cargo = at_root("cargo");
+    cargo.args(["build", "--quiet", "--locked", "--bins"]);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    if !crate::run::loudly(&mut cargo)? {
+        bail!("the build failed");
+    }
+    Ok(Built { object, bin: target().join("debug") })
+}
+
+/// `target/guard-ebpf.o`.
+pub fn ebpf(toolchain: &Toolchain) -> Result<PathBuf> {
+    say("building the eBPF programs");
+    let source = repository().join("guard-ebpf");
+    let directory = target().join("ebpf");
+    fs::create_dir_all(&directory)?;
+    let bitcode = directory.join("core.bc");
+    quietly(
+        Command::new("clang-22")
+            .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-emit-llvm", "-c"])
+            .arg(source.join("c/core.c"))
+            .arg("-o")
+            .arg(&bitcode),
+    )?;
+    let mut path = OsString::from(&toolchain.bin);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    // v3 has the atomic additions that return the old value.
+    let flags = format!(
+        "-C debuginfo=2 -C target-cpu=v3 -C link-arg=--btf -C link-arg={} \
+         --cfg=bpf_target_arch=\"x86_64\"",
+        bitcode.display()
+    );
+    quietly(
+        Command::new("cargo")
+            .current_dir(&source)
+            .args(["build", "--release", "--locked", "-Z", "build-std=core"])
+            .args(["--target", "bpfel-unknown-none"])
+            .env("PATH", path)
+            // build-std is unstable; the compiler is the pinned stable one all the same.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTFLAGS", flags)
+            .env("CARGO_TARGET_DIR", &directory),
+    )?;
+    let object = target().join("guard-ebpf.o");
+    fs::copy(directory.join("bpfel-unknown-none/release/guard-ebpf"), &object)
+        .with_context(|| object.display().to_string())?;
+    Ok(object)
+}

@@ -1,0 +1,67 @@
+//! Everything that building and testing need: fetched once, kept in the cache.
+
+mod debian;
+mod initramfs;
+mod kernel;
+mod packages;
+mod root;
+mod toolchain;
+
+use crate::cache;
+use anyhow::Result;
+use std::path::PathBuf;
+
+pub use kernel::Kernel;
+
+/// What the eBPF build needs.
+pub struct Toolchain {
+    /// Directory of bpf-linker.
+    pub bin: PathBuf,
+}
+
+/// What a VM is booted from.
+pub struct Boot {
+    /// The kernel image.
+    pub vmlinuz: PathBuf,
+    /// Modules, busybox and the first script.
+    pub initramfs: PathBuf,
+    /// The root file system; never written to.
+    pub root: PathBuf,
+}
+
+/// For `cargo xtask build`.
+pub fn for_build() -> Result<Toolchain> {
+    packages::install(packages::BUILD)?;
+    let cache = cache::directory()?;
+    let _lock = cache::lock()?;
+    toolchain::prepare(&cache)
+}
+
+/// For a VM with `kernel`.
+pub fn for_vm(kernel: Kernel) -> Result<Boot> {
+    packages::install(packages::VM)?;
+    let cache = cache::directory()?;
+    let _lock = cache::lock()?;
+    let tree = kernel::prepare(&cache, kernel)?;
+    Ok(Boot {
+        vmlinuz: kernel::image(&tree)?,
+        initramfs: initramfs::prepare(&cache, kernel, &tree)?,
+        root: root::prepare(&cache)?,
+    })
+}
+
+/// For the browser tests.
+pub fn for_browser() -> Result<()> {
+    packages::install(packages::BROWSER)
+}
+
+/// `cargo xtask setup`.
+pub fn everything() -> Result<()> {
+    for_build()?;
+    for kernel in Kernel::ALL {
+        for_vm(kernel)?;
+    }
+    for_browser()?;
+    crate::run::say("set up: toolchain, kernels 6.1, 6.12 and 7.3, root tree, browser");
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! `cargo xtask test`: every check, what it does as it goes, a table at the end.
+
+use crate::{
+    browser, build,
+    cache::repository,
+    run::{at_root, have, say},
+    setup::{self, Kernel},
+    vm,
+};
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use guard_vm_wire::{Answer, Job, Report, Task};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Longest time for all scenarios on one kernel, seconds.
+const SCENARIOS_TIMEOUT_S: u64 = 1500;
+
+/// `cargo xtask test`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask test                                   everything
+  cargo xtask test --only unit                       unit and property tests
+  cargo xtask test --only vm --kernel 7.3            the VM scenarios on one kernel
+  cargo xtask test --only vm --scenario two_hundred_threads_held_at_once_each_get_their_answer")]
+pub struct Arguments {
+    /// Only this part (repeatable)
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// Only this kernel (repeatable)
+    #[arg(long, value_name = "V")]
+    kernel: Vec<Kernel>,
+    /// Only this VM scenario (repeatable)
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+}
+
+/// A part of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Format, lints, licences
+    Lint,
+    /// Unit and property tests
+    Unit,
+    /// Scenarios in VMs
+    Vm,
+    /// The pages in a real Chromium
+    Browser,
+}
+
+/// A line of the table.
+struct Row {
+    what: String,
+    passed: u32,
+    failed: u32,
+    took: Duration,
+    problems: Vec<String>,
+}
+
+/// Runs the checks.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let mut rows = Vec::new();
+    if wanted(Part::Lint) {
+        rows.extend(lints()?);
+    }
+    if wanted(Part::Unit) {
+        let mut cargo = at_root("cargo");
+        cargo.args(["nextest", "run", "--locked", "--workspace"]);
+        rows.push(nextest("unit and property tests", &mut cargo)?);
+    }
+    if wanted(Part::Vm) {
+        rows.extend(scenarios(arguments)?);
+    }
+    if wanted(Part::Browser) {
+        rows.push(nextest("browser (Chromium)", &mut browser::command()?)?);
+    }
+    Ok(table(&rows))
+}
+
+fn lints() -> Result<Vec<Row>> {
+    let mut checks: Vec<(&str, Command)> = Vec::new();
+    let mut cargo = |name, args: &[&str]| {
+        let mut command = at_root("cargo");
+        command.args(args);
+        checks.push((name, command));
+    };
+    cargo("cargo fmt", &["fmt", "--all", "--check"]);
+    let clippy = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--"];
+    cargo("cargo clippy", &[&clippy[..], &["-D", "warnings"]].concat());
+    if have("cargo-deny") {
+        cargo("cargo deny", &["deny", "--offline", "check", "licenses", "bans", "sources"]);
+    } else {
+        say("cargo-deny is not installed: licences and sources are not checked in this run");
+    }
+    let mut fmt = at_root("cargo");
+    fmt.current_dir(repository().join("guard-ebpf")).args(["fmt", "--check"]);
+    checks.push(("cargo fmt (guard-ebpf)", fmt));
+    let mut rows = Vec::new();
+    for (name, mut command) in checks {
+        say(name);
+        let start = Instant::now();
+        let done = crate::run::loudly(&mut command)?;
+        rows.push(Row {
+            what: name.to_owned(),
+            passed: u32::from(done),
+            failed: u32::from(!done),
+            took: start.elapsed(),
+            problems: if done { Vec::new() } else { vec![format!("{name} failed: see above")] },
+        });
+    }
+    Ok(rows)
+}
+
+/// Runs nextest, shows what it says, and counts from its summary.
+fn nextest(what: &str, cargo: &mut Command) -> Result<Row> {
+    say(what);
+    let start = Instant::now();
+    let mut child = cargo
+        .args(["--no-fail-fast", "--status-level", "fail", "--final-status-level", "fail"])
+        .args(["--color", "never"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo nextest: install cargo-nextest")?;
+    let mut summary = None;
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).lines() {
+            let line = line?;
+            eprintln!("{line}");
+            if line.trim_start().starts_with("Summary") {
+                summary = Some(line);
+            }
+        }
+    }
+    let status = child.wait()?;
+    let (mut passed, mut failed) = summary.as_deref().map_or((0, 0), counts);
+    let mut problems = Vec::new();
+    if !status.success() || passed == 0 {
+        failed = failed.max(1);
+        problems.push(format!("{what}: nextest ended with {status}"));
+    }
+    if summary.is_none() {
+        passed = 0;
+        problems.push(format!("{what}: no test was run"));
+    }
+    Ok(Row { what: what.to_owned(), passed, failed, took: start.elapsed(), problems })
+}
+
+/// `Summary [ 1.2s] 12 tests run: 11 passed, 1 failed, 0 skipped` → (11, 1).
+fn counts(summary: &str) -> (u32, u32) {
+    let before = |word: &str| {
+        let mut last = 0;
+        for pair in summary.split_whitespace().collect::<Vec<_>>().windows(2) {
+            if let [number, found] = pair
+                && found.trim_end_matches(',') == word
+            {
+                last = number.parse().unwrap_or(0);
+            }
+        }
+        last
+    };
+    (before("passed"), before("failed") + before("timed"))
+}
+
+fn scenarios(arguments: &Arguments) -> Result<Vec<Row>> {
+    let kernels =
+        if arguments.kernel.is_empty() { Kernel::ALL.to_vec() } else { arguments.kernel.clone() };
+    let built = build::everything(setup::for_build()?)?;
+    let mut rows = Vec::new();
+    for kernel in kernels {
+        let boot = setup::for_vm(kernel)?;
+        rows.push(on_kernel(kernel, &boot, &built, &arguments.scenario));
+    }
+    Ok(rows)
+}
+
+/// All scenarios on one kernel. A VM that does not come up is a failure of that kernel, not of the run.
+fn on_kernel(
+    kernel: Kernel,
+    boot: &setup::Boot,
+    built: &build::Built,
+    names: &[String],
+) -> Row {
+    let start = Instant::now();
+    let job = Job {
+        task: Task::Scenarios(names.to_vec()),
+        answer: Answer::None,
+        root: false,
+        guard: true,
+        timeout_s: SCENARIOS_TIMEOUT_S,
+        policy: false,
+        beside: false,
+    };
+    let request = vm::Request { job, policy: None, files: None, beside: None, ui_port: None };
+    let out = repository().join("out").join(format!("vm-{kernel}"));
+    let mut row = Row {
+        what: format!("VM scenarios on {kernel}"),
+        passed: 0,
+        failed: 0,
+        took: Duration::ZERO,
+        problems: Vec::new(),
+    };
+    let ended = vm::boot_and_run(kernel, boot, built, &request, Some(&out), &mut |report| {
+        if let Report::Scenario { name, problem, took_ms } = report {
+            let seconds = *took_ms as f64 / 1000.0;
+            if problem.is_empty() {
+                row.passed += 1;
+                eprintln!("  {kernel:>5}  ok    {seconds:>6.1} s  {name}");
+            } else {
+                row.failed += 1;
+                let problem = problem.escape_debug().to_string();
+                eprintln!("  {kernel:>5}  FAIL  {seconds:>6.1} s  {name}: {problem}");
+                row.problems.push(format!("{kernel}: {name}: {problem}"));
+            }
+        }
+    });
+    if let Err(error) = ended {
+        row.failed += 1;
+        row.problems.push(format!("{kernel}: {error:#}"));
+    }
+    if row.passed + row.failed == 0 {
+        row.failed = 1;
+        row.problems.push(format!("{kernel}: no scenario was run"));
+    }
+    row.took = start.elapsed();
+    row
+}
+
+fn table(rows: &[Row]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let (mut passed, mut failed) = (0, 0);
+    let _ = writeln!(out, "\n{:<28} {:>7} {:>7} {:>9}", "check", "passed", "failed", "time");
+    for row in rows {
+        passed += row.passed;
+        failed += row.failed;
+        let seconds = row.took.as_secs_f64();
+        let _ = writeln!(
+            out,
+            "{:<28} {:>7} {:>7} {:>7.1} s",
+            row.what, row.passed, row.failed, seconds
+        );
+    }
+    for problem in rows.iter().flat_map(|row| &row.problems) {
+        let _ = writeln!(out, "FAILED {problem}");
+    }
+    let _ = writeln!(out, "\n{passed} passed, {failed} failed");
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts;
+
+    #[test]
+    fn a_summary_is_counted() {
+        let line = "     Summary [   1.202s] 12 tests run: 11 passed (1 slow), 1 failed, 3 skipped";
+        assert_eq!(counts(line), (11, 1));
+        assert_eq!(counts("Summary [ 0.1s] 2 tests run: 2 passed, 0 skipped"), (2, 0));
+        assert_eq!(counts("Summary [ 9s] 3 tests run: 1 passed, 1 failed, 1 timed out"), (1, 2));
+    }
+}
