@@ -51,7 +51,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The state directory is in use.
-    #[error("{path}: another guard-controller uses this state directory; stop it or choose another")]
+    #[error(
+        "{path}: another guard-controller uses this state directory; stop it or choose another"
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,

@@ -154,7 +154,10 @@ pub async fn set_opened(
 ///
 /// # Errors
 /// The database refused, or the row cannot be read back.
-pub async fn load(db: impl SqliteExecutor<'_>, id: HoldId) -> Result<Option<StoredHold>, StoreError> {
+pub async fn load(
+    db: impl SqliteExecutor<'_>,
+    id: HoldId,
+) -> Result<Option<StoredHold>, StoreError> {
     let mut query = select();
     query.push(" WHERE h.hold_id = ").push_bind(id.to_string());
     let row = query.build().fetch_optional(db).await.doing("read a hold")?;
@@ -212,7 +215,9 @@ pub async fn earlier_decisions(
     limit: usize,
 ) -> Result<Vec<HoldView>, StoreError> {
     let mut query = select();
-    query.push(" WHERE h.decided_unix_ms IS NOT NULL AND h.object_key = ").push_bind(key.to_owned());
+    query
+        .push(" WHERE h.decided_unix_ms IS NOT NULL AND h.object_key = ")
+        .push_bind(key.to_owned());
     query.push(" AND h.hold_id <> ").push_bind(except.to_string());
     query.push(" ORDER BY h.number DESC LIMIT ").push_bind(page(limit, PAGE_MAX));
     let rows = query.build().fetch_all(db).await.doing("read earlier decisions")?;
@@ -341,8 +346,7 @@ struct Parts {
 fn parts(row: &SqliteRow) -> Result<Parts, StoreError> {
     let key: String = row.try_get("hold_id").doing("read a hold")?;
     let json: String = row.try_get("request_json").doing("read a hold")?;
-    let request: HoldRequest =
-        parse(("holds", "request_json", &key), serde_json::from_str(&json))?;
+    let request: HoldRequest = parse(("holds", "request_json", &key), serde_json::from_str(&json))?;
     let state: String = row.try_get("state").doing("read a hold")?;
     let state = parse(
         ("holds", "state", &key),
@@ -381,10 +385,14 @@ fn stored(row: &SqliteRow) -> Result<StoredHold, StoreError> {
     let approval = parse(("holds", "state", &request.hold_id.to_string()), restored)?;
     let payload: Option<Vec<u8>> = row.try_get("decision_payload").doing("read a hold")?;
     let signature: Option<Vec<u8>> = row.try_get("decision_signature").doing("read a hold")?;
-    let signed = payload
-        .zip(signature)
-        .map(|(payload, signature)| SignedDecision { payload, signature });
-    Ok(StoredHold { approval, version: row.try_get("version").doing("read a hold")?, request, signed })
+    let signed =
+        payload.zip(signature).map(|(payload, signature)| SignedDecision { payload, signature });
+    Ok(StoredHold {
+        approval,
+        version: row.try_get("version").doing("read a hold")?,
+        request,
+        signed,
+    })
 }
 
 fn to_view(row: &SqliteRow) -> Result<HoldView, StoreError> {

@@ -20,9 +20,7 @@ mod tests;
 
 pub use permit::{NotPermitted, Permit};
 
-use guard_model::{
-    ActionDigest, BootId, Decision, HoldId, HoldState, HostId, Verdict, Withdrawal,
-};
+use guard_model::{ActionDigest, BootId, Decision, HoldId, HoldState, HostId, Verdict, Withdrawal};
 
 /// Who decides where no person did: the user name in decisions and evidence. No user can have it.
 pub const CONTROLLER: &str = "guard-controller";

@@ -81,10 +81,7 @@ fn check(before: &Approval, step: &Step, now: u64, result: &Result<Applied, (App
         }
     };
     let allowed = |approval: &Approval| {
-        matches!(
-            approval.state(),
-            HoldState::Approved | HoldState::Consumed | HoldState::Lapsed
-        )
+        matches!(approval.state(), HoldState::Approved | HoldState::Consumed | HoldState::Lapsed)
     };
     if allowed(now_state) && !allowed(before) {
         assert_eq!(before.state(), HoldState::Pending);

@@ -130,10 +130,7 @@ pub trait EvidenceStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// Storage failed, or a record cannot be read back.
-    fn read(
-        &self,
-        filter: EvidenceFilter,
-    ) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>>;
+    fn read(&self, filter: EvidenceFilter) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>>;
 
     /// The newest `limit` records of a session, oldest first.
     ///

@@ -31,8 +31,7 @@ impl SqliteEvidence {
         entries: Vec<Entry>,
     ) -> Result<Appended, StoreError> {
         let mut tx = self.db.write().await?;
-        let mut done =
-            Appended { last: last(&mut tx, host, boot).await?, new: 0, refused: None };
+        let mut done = Appended { last: last(&mut tx, host, boot).await?, new: 0, refused: None };
         for entry in &entries {
             let sequence = entry.record.sequence;
             if sequence <= done.last {
@@ -112,10 +111,7 @@ impl EvidenceStore for SqliteEvidence {
         Box::pin(self.last_now(host, boot))
     }
 
-    fn read(
-        &self,
-        filter: EvidenceFilter,
-    ) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>> {
+    fn read(&self, filter: EvidenceFilter) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>> {
         Box::pin(self.read_now(filter))
     }
 
@@ -129,14 +125,13 @@ impl EvidenceStore for SqliteEvidence {
 }
 
 async fn last(tx: &mut SqliteConnection, host: HostId, boot: BootId) -> Result<u64, StoreError> {
-    let row = sqlx::query(
-        "SELECT COALESCE(MAX(sequence), 0) FROM evidence WHERE host = ? AND boot = ?",
-    )
-    .bind(host.to_string())
-    .bind(boot.to_string())
-    .fetch_one(tx)
-    .await
-    .doing("find the last evidence")?;
+    let row =
+        sqlx::query("SELECT COALESCE(MAX(sequence), 0) FROM evidence WHERE host = ? AND boot = ?")
+            .bind(host.to_string())
+            .bind(boot.to_string())
+            .fetch_one(tx)
+            .await
+            .doing("find the last evidence")?;
     row.try_get(0).doing("find the last evidence")
 }
 

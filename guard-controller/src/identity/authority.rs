@@ -164,7 +164,6 @@ fn der_of(certificate_pem: &str) -> Result<Vec<u8>, String> {
     Ok(pem.contents)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,9 +55,10 @@ impl Service {
     /// Which host this is, by its certificate, if that is still accepted.
     async fn identify<T>(&self, request: &Request<T>) -> Result<HostId, Status> {
         let certificates = request.peer_certs();
-        let certificate = certificates.as_ref().and_then(|chain| chain.first()).ok_or_else(|| {
-            Status::unauthenticated("a client certificate is required: enrol with a join token")
-        })?;
+        let certificate =
+            certificates.as_ref().and_then(|chain| chain.first()).ok_or_else(|| {
+                Status::unauthenticated("a client certificate is required: enrol with a join token")
+            })?;
         let host = host_of_certificate(certificate)
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
         if self.controller.accepts_host(host).await.map_err(|error| internal(&error))? {
@@ -221,7 +222,11 @@ impl Link {
         Ok(ToHost::Refused(Refused { what: what.into(), why }))
     }
 
-    async fn try_handle(&mut self, boot: BootId, received: FromHost) -> Result<Vec<ToHost>, Trouble> {
+    async fn try_handle(
+        &mut self,
+        boot: BootId,
+        received: FromHost,
+    ) -> Result<Vec<ToHost>, Trouble> {
         let (controller, host) = (self.controller.clone(), self.host);
         match received.message {
             Some(Message::HoldRequested(requested)) => self.hold_requested(boot, requested).await,
@@ -323,9 +328,8 @@ fn first_hello(
 
 /// The holds that it lists, if all of it is as it must be.
 fn check_hello(hello: &Hello) -> Result<HashSet<HoldId>, InvalidField> {
-    let invalid = |field, problem: &dyn ToString| {
-        Err(InvalidField::new("Hello", field, problem.to_string()))
-    };
+    let invalid =
+        |field, problem: &dyn ToString| Err(InvalidField::new("Hello", field, problem.to_string()));
     let texts = [
         ("hostname", &hello.hostname, HOSTNAME_BYTES_MAX),
         ("version", &hello.version, HELLO_TEXT_MAX),

@@ -7,8 +7,6 @@ mod connection;
 mod enrolment;
 mod host;
 pub mod links;
-#[cfg(test)]
-mod tests;
 
 use crate::{Controller, identity::ServerIdentity};
 use guard_proto::{

@@ -208,9 +208,8 @@ fn bounded_hash(token: &str) -> Option<String> {
 }
 
 fn check_token(name: &str, ttl_ms: u64) -> Result<(), AccountError> {
-    let invalid = |what, value: String, expected| {
-        Err(AccountError::Invalid { what, value, expected })
-    };
+    let invalid =
+        |what, value: String, expected| Err(AccountError::Invalid { what, value, expected });
     let plain = |b: u8| b.is_ascii_graphic() || b == b' ';
     if name.trim().is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         return invalid("token name", name.into(), "expected 1 to 64 printable ASCII characters");

@@ -8,7 +8,9 @@ use crate::{
     evidence::{Appended, Entry},
 };
 use guard_audit::Event as Evidence;
-use guard_model::{ActionDigest, BootId, HoldId, HoldRequest, HoldState, HostId, Verdict, Withdrawal};
+use guard_model::{
+    ActionDigest, BootId, HoldId, HoldRequest, HoldState, HostId, Verdict, Withdrawal,
+};
 use guard_proto::{
     decision,
     v1::{Hello, SignedDecision},
@@ -166,9 +168,8 @@ impl Controller {
         let limits = self.inner.config.limits;
         let (of_session, of_host) =
             holds::pending_counts(tx, request.host, request.session.id).await?;
-        let over = |what, max: u32| {
-            Some(format!("too many pending holds: this {what} has {max} already"))
-        };
+        let over =
+            |what, max: u32| Some(format!("too many pending holds: this {what} has {max} already"));
         Ok(if of_session >= u64::from(limits.pending_per_session) {
             over("session", limits.pending_per_session)
         } else if of_host >= u64::from(limits.pending_per_host) {

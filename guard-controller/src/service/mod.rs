@@ -12,9 +12,6 @@ mod process_tree;
 mod reads;
 mod transition;
 
-#[cfg(test)]
-mod tests;
-
 pub use accounts::{GROUPS_MAX, USERS_MAX};
 pub use credentials::{
     LINK_TTL_MS, SESSION_IDLE_MS, SESSION_TTL_MS, SESSIONS_PER_USER_MAX, TOKEN_TTL_MAX_MS,
@@ -177,11 +174,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`EnrolError`].
-    pub async fn renew(
-        &self,
-        id: HostId,
-        csr_pem: &str,
-    ) -> Result<IssuedCertificate, EnrolError> {
+    pub async fn renew(&self, id: HostId, csr_pem: &str) -> Result<IssuedCertificate, EnrolError> {
         let host = self.host(id).await?.filter(|host| !host.revoked);
         let host = host.ok_or(EnrolError::NotAccepted(id))?;
         let issued = self.inner.authority.issue(id, csr_pem)?;

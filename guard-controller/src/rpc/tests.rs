@@ -1,1 +1,0 @@
-//! Tests over loopback with a fake guard-agent.

@@ -1,0 +1,207 @@
+//! Evidence: in order, without gaps, once, durable before it is acknowledged.
+
+use crate::support::{Agent, actor, boot, events, eventually, start};
+use guard_audit::{Event, Record};
+use guard_controller::{EvidenceFilter, Role, Running};
+use guard_model::{HoldState, SessionId, Verdict};
+use guard_proto::v1::{EvidenceBatch, EvidenceRecord, from_host::Message};
+use std::collections::BTreeMap;
+
+fn lost(agent: &Agent, sequence: u64) -> Record {
+    agent.record(sequence, Event::Lost { counter: "events_lost".into(), count: sequence })
+}
+
+fn of_session(agent: &Agent, id: SessionId, sequence: u64, event: Event) -> Record {
+    Record { session: Some(id), ..agent.record(sequence, event) }
+}
+
+async fn stored(running: &Running, agent: &Agent) -> Vec<u64> {
+    let filter = EvidenceFilter { host: Some(agent.enrolled.host), ..EvidenceFilter::default() };
+    let stored = running.controller.evidence(&filter).await.unwrap();
+    stored.iter().map(|stored| stored.record.sequence).collect()
+}
+
+#[tokio::test]
+async fn a_batch_sent_twice_is_stored_once_and_a_gap_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let records: Vec<_> = (1..=5).map(|sequence| lost(&agent, sequence)).collect();
+    agent.evidence(&records[..3]).await;
+    assert_eq!(agent.evidence_ack().await, 3);
+    agent.evidence(&records[1..4]).await;
+    assert_eq!(agent.evidence_ack().await, 4);
+    agent.evidence(&[lost(&agent, 6)]).await;
+    assert_eq!(agent.evidence_ack().await, 4);
+    assert!(agent.refused().await.contains("send from 5"));
+    agent.evidence(&records[4..]).await;
+    assert_eq!(agent.evidence_ack().await, 5);
+    assert_eq!(stored(&running, &agent).await, [1, 2, 3, 4, 5]);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_record_that_differs_from_the_stored_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let first = lost(&agent, 1);
+    agent.evidence(std::slice::from_ref(&first)).await;
+    assert_eq!(agent.evidence_ack().await, 1);
+    let changed = Record { unix_ms: 1, ..first.clone() };
+    agent.evidence(&[changed, lost(&agent, 2)]).await;
+    assert_eq!(agent.evidence_ack().await, 1);
+    assert!(agent.refused().await.contains("other content"));
+    let refusals = |event: &Event| matches!(event, Event::HostRefused { .. });
+    assert!(events(&running.controller).await.iter().any(refusals));
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn evidence_about_another_host_or_that_is_no_record_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let other = Agent::linked(&running).await;
+    let foreign = Record { host: other.enrolled.host, ..lost(&agent, 1) };
+    agent.evidence(&[foreign]).await;
+    assert_eq!(agent.evidence_ack().await, 0);
+    assert!(agent.refused().await.contains("about host"));
+    let boot_id = agent.boot.to_string();
+    for (record_json, word) in [
+        (b"{".to_vec(), "not a record"),
+        (vec![0xff], "UTF-8"),
+        (vec![b' '; guard_controller::evidence::RECORD_BYTES_MAX + 1], "bytes"),
+        (serde_json::to_vec(&lost(&agent, 2)).unwrap(), "sequence differs"),
+        (serde_json::to_vec(&Record { boot: boot(), ..lost(&agent, 1) }).unwrap(), "boot differs"),
+    ] {
+        let record = EvidenceRecord { sequence: 1, boot_id: boot_id.clone(), record_json };
+        let batch = EvidenceBatch { boot_id: boot_id.clone(), records: vec![record] };
+        agent.send(Message::Evidence(batch)).await;
+        assert_eq!(agent.evidence_ack().await, 0);
+        let refused = agent.refused().await;
+        assert!(refused.contains(word), "{refused}");
+    }
+    assert_eq!(stored(&running, &agent).await, [] as [u64; 0]);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn evidence_of_an_earlier_boot_is_taken_and_acknowledged_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let earlier = boot();
+    let old = Record { boot: earlier, ..lost(&agent, 1) };
+    agent.evidence(&[old, lost(&agent, 1), lost(&agent, 2)]).await;
+    assert_eq!(agent.evidence_ack().await, 1);
+    assert_eq!(agent.evidence_ack().await, 2);
+    let mut again = Agent::link(running.rpc_addr, &agent.enrolled, agent.boot, &[]).await;
+    assert_eq!(again.evidence_ack().await, 2, "a new link hears where to go on");
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_outcome_in_evidence_settles_an_approval_whose_end_was_not_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let controller = &running.controller;
+    let ann = actor(controller, "ann", &[Role::Approver]).await;
+    let mut agent = Agent::linked(&running).await;
+    let held = agent.request(1, 1);
+    agent.held(&held).await;
+    controller.decide(held.hold_id, &ann, Verdict::Allow, "x").await.unwrap();
+    let mut agent = Agent::link(running.rpc_addr, &agent.enrolled, agent.boot, &[]).await;
+    agent.evidence_ack().await;
+    let state = async || controller.hold(held.hold_id).await.unwrap().unwrap().state;
+    assert_eq!(state().await, HoldState::Approved);
+    let outcome = Event::Outcome {
+        hold_id: Some(held.hold_id),
+        pid: 100,
+        tid: 100,
+        action: "open".into(),
+        verdict: Verdict::Allow,
+        reason: "grant".into(),
+    };
+    agent.evidence(&[agent.record(1, outcome)]).await;
+    agent.evidence_ack().await;
+    assert_eq!(state().await, HoldState::Consumed);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn sessions_and_counters_are_derived_from_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let controller = &running.controller;
+    let mut agent = Agent::linked(&running).await;
+    let held = agent.request(1, 1);
+    let id = held.session.id;
+    let counters = BTreeMap::from([("events_lost".to_owned(), 3)]);
+    let batch = [
+        of_session(&agent, id, 1, Event::SessionStarted { info: held.session.clone() }),
+        of_session(&agent, id, 2, Event::Forked { pid: 100, child_pid: 101, child_tid: 101 }),
+        of_session(&agent, id, 3, Event::Executed { pid: 101, exe: "/bin/cat".into() }),
+        agent.record(4, Event::Heartbeat { counters: counters.clone(), pending_holds: 0 }),
+    ];
+    agent.evidence(&batch).await;
+    assert_eq!(agent.evidence_ack().await, 4);
+    agent.held(&held).await;
+    let view = controller.session(id).await.unwrap().unwrap();
+    assert_eq!(view.summary.info, held.session);
+    assert_eq!((view.summary.pending_holds, view.summary.ended_unix_ms), (1, None));
+    let pids: Vec<_> = view.processes.iter().map(|process| process.node.pid).collect();
+    assert_eq!(pids, [100, 101]);
+    // Three of the host's, and the controller's own record that a hold is pending.
+    assert_eq!((view.timeline.len(), view.timeline_cut), (4, false));
+    assert_eq!(controller.sessions(true, 10).await.unwrap().len(), 1);
+    let host = controller.host(agent.enrolled.host).await.unwrap().unwrap();
+    assert_eq!((host.counters, host.pending_holds), (counters, 1));
+    let ended = of_session(&agent, id, 5, Event::SessionEnded {});
+    agent.evidence(&[ended]).await;
+    agent.evidence_ack().await;
+    assert_eq!(controller.sessions(true, 10).await.unwrap(), []);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn evidence_cannot_be_changed_or_deleted_even_with_sql() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let path = dir.path().join("state/controller.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let controller = &running.controller;
+    eventually("there is evidence", || async { !events(controller).await.is_empty() }).await;
+    for statement in ["UPDATE evidence SET unix_ms = 0", "DELETE FROM evidence"] {
+        let error = sqlx::query(statement).execute(&pool).await.unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+    pool.close().await;
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_controllers_own_records_have_no_gap_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let running = start(dir.path()).await;
+        Agent::linked(&running).await;
+        running.shutdown().await;
+    }
+    let running = start(dir.path()).await;
+    let all = running.controller.evidence(&EvidenceFilter::default()).await.unwrap();
+    let mut next = BTreeMap::new();
+    for stored in &all {
+        let expected = next.entry((stored.record.host, stored.record.boot)).or_insert(1);
+        assert_eq!(stored.record.sequence, *expected);
+        *expected += 1;
+    }
+    assert_eq!(next.len(), 4, "one chain per run");
+    let count = |wanted: fn(&Event) -> bool| {
+        all.iter().filter(|stored| wanted(&stored.record.event)).count()
+    };
+    assert_eq!(count(|event| matches!(event, Event::Started { .. })), 4);
+    assert_eq!(count(|event| matches!(event, Event::Stopped { .. })), 3);
+    running.shutdown().await;
+}

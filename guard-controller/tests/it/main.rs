@@ -1,0 +1,12 @@
+//! The controller as guard-agents and people meet it: over loopback, with a fake guard-agent.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod accounts;
+mod approvals;
+mod crash;
+mod enrolment;
+mod evidence;
+mod link;
+mod start;
+mod support;
