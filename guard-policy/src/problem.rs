@@ -4,7 +4,7 @@ use miette::Diagnostic;
 use std::fmt;
 
 /// One problem at one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// File name as given in [`crate::PolicySource::file`].
     pub file: String,
