@@ -343,7 +343,7 @@ impl<K: Kernel> Driver<K> {
             self.parts.engine.gone(hold);
         }
         self.scans = self.scans.wrapping_add(1);
-        if self.scans % HEARTBEAT_SCANS == 0 {
+        if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
             self.heartbeat();
             self.drop_gone_tasks();
         }

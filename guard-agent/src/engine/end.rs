@@ -58,13 +58,12 @@ impl Engine {
 
     fn consumed(&mut self, hold: u64, in_time: bool) {
         let Some(tracked) = self.remove(hold) else { return };
-        // Not answered by this guard-agent: the grant of an earlier one.
-        let known_above = match &tracked.state {
-            State::Answered(answer) => answer.known_above,
-            State::Adopted { .. } | State::Announced { .. } | State::Waiting { .. } => true,
-        };
-        if known_above {
-            self.farewell(tracked.id, HoldEnd::Finished { consumed: in_time });
+        let end = HoldEnd::Finished { consumed: in_time };
+        match &tracked.state {
+            State::Answered(answer) if answer.known_above => self.farewell(tracked.id, end),
+            State::Answered(_) => {}
+            // An earlier guard-agent's grant: the controller knows of it only if it asks again.
+            _ => self.remember(Farewell { hold_id: tracked.id, end }),
         }
     }
 
@@ -261,6 +260,10 @@ impl Engine {
 
     pub(super) fn say(&mut self, farewell: Farewell) {
         self.out.push(Command::Farewell(farewell));
+        self.remember(farewell);
+    }
+
+    fn remember(&mut self, farewell: Farewell) {
         push_bounded(&mut self.said, farewell, self.limits.farewells);
     }
 }

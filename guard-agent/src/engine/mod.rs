@@ -348,14 +348,18 @@ impl Engine {
         self.spool_full = full;
     }
 
-    /// Holds that the controller should not withdraw, for `Hello`.
+    /// Holds that the controller should not withdraw, for `Hello`: at most as many as there can be,
+    /// which is also what a controller takes.
     #[must_use]
     pub fn pending_ids(&self) -> Vec<HoldId> {
         let open = self.holds.values().filter(|hold| match &hold.state {
             State::Adopted { .. } | State::Announced { .. } | State::Waiting { .. } => true,
             State::Answered(answer) => answer.known_above,
         });
-        open.map(|hold| hold.id).chain(self.unsaid.iter().map(|said| said.hold_id)).collect()
+        open.map(|hold| hold.id)
+            .chain(self.unsaid.iter().map(|said| said.hold_id))
+            .take(self.limits.holds)
+            .collect()
     }
 
     /// Holds that wait for a person.

@@ -441,6 +441,20 @@ fn the_controller_hears_whether_a_persons_decision_was_carried_out() {
 }
 
 #[test]
+fn a_grant_of_an_earlier_guard_agent_is_told_only_to_a_controller_that_asks() {
+    let mut engine = engine();
+    engine.link_up();
+    let record = HoldRecord { hold_id: 1, session: 7, deadline_ns: TTL, ..HoldRecord::default() };
+    engine.adopt(*key(4, 0), &record);
+    engine.outcome(&outcome(1, key(4, 0), EVENT_CONSUMED, VERDICT_ALLOW, REASON_GRANT));
+    assert_eq!(farewells(&engine.take_commands()), []);
+    engine.decide(1, decision(1, digest(1), Verdict::Allow));
+    let commands = engine.take_commands();
+    assert_eq!(farewells(&commands), [HoldEnd::Finished { consumed: true }]);
+    assert_eq!((refusals(&commands), grants(&commands)), (0, vec![]));
+}
+
+#[test]
 fn a_hold_that_the_kernel_expired_is_withdrawn() {
     let mut engine = waiting();
     engine.outcome(&outcome(1, key(4, 0), EVENT_EXPIRED, VERDICT_DENY, REASON_EXPIRED));

@@ -326,7 +326,8 @@ async fn talk(
         };
         stream.send(wire(message)).await.map_err(|_| LinkError::Closed)?;
     }
-    Err(LinkError::Closed)
+    // guard-agent is stopping: its last evidence is still to be sent.
+    std::future::pending().await
 }
 
 /// The evidence that the controller does not have.

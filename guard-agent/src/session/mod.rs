@@ -158,10 +158,9 @@ impl Sessions {
 
     /// A task of the session was seen.
     pub fn add_task(&mut self, handle: u64, tid: u32, tgid: u32) {
-        if let Some(session) = self.running.get_mut(&handle) {
-            if session.tasks.len() < TASKS_MAX {
-                session.tasks.insert(tid, tgid);
-            }
+        let session = self.running.get_mut(&handle);
+        if let Some(session) = session.filter(|session| session.tasks.len() < TASKS_MAX) {
+            session.tasks.insert(tid, tgid);
         }
     }
 
