@@ -117,7 +117,7 @@ pub enum Event {
     },
 }
 
-/// Why an event was refused. The state is unchanged.
+/// Why an event was refused. What is stored stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It cannot be decided any more.
@@ -152,15 +152,15 @@ impl Pending {
     /// A person decides.
     ///
     /// # Errors
-    /// [`Refusal::TooLate`] at or after the deadline; `self` comes back.
+    /// [`Refusal::TooLate`] at or after the deadline.
     pub fn decide(
         self,
         permit: Permit,
         reason: String,
         now_unix_ms: u64,
-    ) -> Result<Approval, (Self, Refusal)> {
+    ) -> Result<Approval, Refusal> {
         if now_unix_ms >= self.facts.deadline_unix_ms {
-            return Err((self, Refusal::TooLate));
+            return Err(Refusal::TooLate);
         }
         let (verdict, by) = permit.for_hold(self.facts.hold_id);
         Ok(self.decided(verdict, by, reason, now_unix_ms))
@@ -194,13 +194,12 @@ impl Pending {
         Approval::Ended(Ended { facts: self.facts, how, decision: None, finished })
     }
 
-    fn apply(self, event: Event) -> Result<Applied, (Approval, Refusal)> {
+    fn apply(self, event: Event) -> Result<Applied, Refusal> {
         let deadline = self.facts.deadline_unix_ms;
         match event {
-            Event::Decide { permit, reason, now_unix_ms } => self
-                .decide(permit, reason, now_unix_ms)
-                .map(Applied::decided)
-                .map_err(|(pending, refusal)| (Approval::Pending(pending), refusal)),
+            Event::Decide { permit, reason, now_unix_ms } => {
+                self.decide(permit, reason, now_unix_ms).map(Applied::decided)
+            }
             Event::Tick { now_unix_ms } if now_unix_ms >= deadline => {
                 Ok(Applied::to(self.end(HoldState::Expired, false), "nobody decided in time"))
             }
@@ -219,17 +218,15 @@ impl Pending {
                 self.end(HoldState::Cancelled, false),
                 "the host linked anew and does not hold it any more",
             )),
-            Event::Finished { .. } => Err((Approval::Pending(self), Refusal::NotDecided)),
+            Event::Finished { .. } => Err(Refusal::NotDecided),
         }
     }
 }
 
 impl Approved {
-    fn apply(mut self, event: Event) -> Result<Applied, (Approval, Refusal)> {
+    fn apply(mut self, event: Event) -> Result<Applied, Refusal> {
         match event {
-            Event::Decide { .. } => {
-                Err((Approval::Approved(self), Refusal::Already(HoldState::Approved)))
-            }
+            Event::Decide { .. } => Err(Refusal::Already(HoldState::Approved)),
             Event::Requested { .. } => {
                 self.finished = false;
                 Ok(Applied::again(self.decision.clone(), Approval::Approved(self)))
@@ -259,11 +256,9 @@ impl Approved {
 }
 
 impl Rejected {
-    fn apply(mut self, event: Event) -> Result<Applied, (Approval, Refusal)> {
+    fn apply(mut self, event: Event) -> Result<Applied, Refusal> {
         match event {
-            Event::Decide { .. } => {
-                Err((Approval::Rejected(self), Refusal::Already(HoldState::Rejected)))
-            }
+            Event::Decide { .. } => Err(Refusal::Already(HoldState::Rejected)),
             Event::Requested { .. } => {
                 self.finished = false;
                 Ok(Applied::again(self.decision.clone(), Approval::Rejected(self)))
@@ -278,12 +273,9 @@ impl Rejected {
 }
 
 impl Ended {
-    fn apply(self, event: Event) -> Result<Applied, (Approval, Refusal)> {
+    fn apply(self, event: Event) -> Result<Applied, Refusal> {
         match event {
-            Event::Decide { .. } => {
-                let how = self.how;
-                Err((Approval::Ended(self), Refusal::Already(how)))
-            }
+            Event::Decide { .. } => Err(Refusal::Already(self.how)),
             // A guard-agent that linked before it had adopted the kernel's holds: it is held after all.
             // A person still has to decide, so reopening cannot let anything through.
             Event::Requested { now_unix_ms }
@@ -317,8 +309,8 @@ impl Approval {
     /// Applies one event.
     ///
     /// # Errors
-    /// The unchanged state and why the event was refused.
-    pub fn apply(self, event: Event) -> Result<Applied, (Self, Refusal)> {
+    /// Why the event was refused: what is stored stays as it is.
+    pub fn apply(self, event: Event) -> Result<Applied, Refusal> {
         match self {
             Self::Pending(pending) => pending.apply(event),
             Self::Approved(approved) => approved.apply(event),

@@ -153,10 +153,10 @@ impl Link {
             Ok(()) => Status::ok("the host closed the link"),
             Err(status) => status,
         };
-        if self.controller.links().leave(self.host, place.number) || !self.is_linked() {
-            if let Err(error) = self.controller.host_unlinked(self.host).await {
-                tracing::error!(%error, "end of a link not recorded");
-            }
+        // If it was ended from elsewhere, a newer link may have the place: then the host is linked.
+        let gone = self.controller.links().leave(self.host, place.number) || !self.is_linked();
+        if gone && let Err(error) = self.controller.host_unlinked(self.host).await {
+            tracing::error!(%error, "end of a link not recorded");
         }
         end
     }

@@ -28,7 +28,7 @@ impl Controller {
     ) -> Result<Result<Stepped, Refusal>, StoreError> {
         let Applied { approval, send, note } = match old.approval.clone().apply(event) {
             Ok(applied) => applied,
-            Err((_, refusal)) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Err(refusal)),
         };
         let signed = match (&old.signed, approval.decision()) {
             (Some(signed), Some(_)) => Some(signed.clone()),
