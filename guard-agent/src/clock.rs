@@ -3,8 +3,8 @@
 use nix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `CLOCK_BOOTTIME`, ns: the clock of the kernel's hold records. It counts through suspend and never
-/// jumps.
+/// `CLOCK_BOOTTIME`, ns: the clock of the kernel's hold records. It counts through suspend and
+/// never jumps.
 #[must_use]
 pub fn boottime_ns() -> u64 {
     // The call fails only for a clock that the kernel lacks; 6.1 and later have this one. Should it

@@ -1,8 +1,9 @@
-//! What `/proc` says about a stopped task, each read bounded; a task that vanishes is an error value.
+//! What `/proc` says about a stopped task, each read bounded; a task that vanishes is an error
+//! value.
 //!
-//! The kernel's record already names the task and the object. From `/proc` come the program that runs
-//! and its working directory (for the policy), and command line, cgroup, capabilities and ancestors
-//! (for a person). The task is stopped, so these do not change while they are read.
+//! The kernel's record already names the task and the object. From `/proc` come the program that
+//! runs and its working directory (for the policy), and command line, cgroup, capabilities and
+//! ancestors (for a person). The task is stopped, so these do not change while they are read.
 
 use guard_common::event::Header;
 use guard_model::{ProcessContext, ProcessNode, RawText};
@@ -77,7 +78,8 @@ impl Proc {
         })
     }
 
-    /// Adds what a person is shown. What cannot be read stays empty: the policy does not look at it.
+    /// Adds what a person is shown. What cannot be read stays empty: the policy does not look at
+    /// it.
     #[must_use]
     pub fn full(
         &self,

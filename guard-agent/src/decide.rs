@@ -86,8 +86,8 @@ impl Decider {
         &self.policy
     }
 
-    /// Judges a held action. `full` reads what only a person needs to see (ancestors, command line);
-    /// it is called only if a person will.
+    /// Judges a held action. `full` reads what only a person needs to see (ancestors, command
+    /// line); it is called only if a person will.
     pub fn judge(
         &self,
         question: &Question<'_>,
@@ -136,7 +136,8 @@ impl Decider {
     }
 
     fn judged(&self, question: &Question<'_>, statements: Vec<PolicyStatement>) -> Judged {
-        // Their text is in the policy, which evidence names by its digest: not in every record again.
+        // Their text is in the policy, which evidence names by its digest: not in every record
+        // again.
         let without_text = |statement| PolicyStatement { text: String::new(), ..statement };
         let statements = statements.into_iter().map(without_text).collect();
         Judged {

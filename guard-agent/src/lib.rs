@@ -1,9 +1,9 @@
 //! guard-agent: the daemon on each host.
 //!
-//! The kernel side ([`kernel`]) announces holds; the hold engine ([`engine`], sans-I/O) decides with
-//! the policy ([`decide`]) or waits for a person over the [`link`]; everything leaves evidence in the
-//! [`spool`]. [`driver`] is the one task that owns them and carries the engine's commands out;
-//! [`service`] puts it all together.
+//! The kernel side ([`kernel`]) announces holds; the hold engine ([`engine`], sans-I/O) decides
+//! with the policy ([`decide`]) or waits for a person over the [`link`]; everything leaves
+//! evidence in the [`spool`]. [`driver`] is the one task that owns them and carries the engine's
+//! commands out; [`service`] puts it all together.
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 

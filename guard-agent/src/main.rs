@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 /// Holds risky actions of AI agents in the kernel until a policy or a person decides.
 ///
-/// Needs root and a kernel with the BPF LSM (`guard doctor` says). Logs go to stderr; RUST_LOG sets their
-/// level. Exit code 3: this host cannot enforce.
+/// Needs root and a kernel with the BPF LSM (`guard doctor` says). Logs go to stderr; RUST_LOG
+/// sets their level. Exit code 3: this host cannot enforce.
 #[derive(Debug, Parser)]
 #[command(name = "guard-agent", version)]
 struct Args {
@@ -44,10 +44,12 @@ struct Args {
     #[arg(long, env = "GUARD_EBPF_OBJECT", value_name = "FILE", default_value = OBJECT_DEFAULT)]
     ebpf_object: PathBuf,
     /// Longest hold, seconds.
-    #[arg(long, value_name = "S", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
     hold_ttl: u64,
     /// Most evidence on disk, MiB.
-    #[arg(long, value_name = "MIB", default_value_t = LIMIT_DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
+    #[arg(long, value_name = "MIB", default_value_t = LIMIT_DEFAULT >> 20,
+        value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
     spool_limit: u64,
     /// Write all evidence that this host still has to stdout as NDJSON, and exit.
     #[arg(long)]

@@ -21,7 +21,7 @@ use crate::{
     socket::{self, Socket, SocketError},
     spool::{Spool, SpoolConfig, SpoolError},
 };
-use guard_model::{BootId, Coverage, HostId};
+use guard_model::{BootId, Coverage, CoverageState, HostId};
 use guard_policy::Policy;
 use guard_proto::InvalidField;
 use nix::fcntl::{Flock, FlockArg};
@@ -77,6 +77,17 @@ pub enum AgentError {
     /// This host cannot enforce anything.
     #[error("nothing can be enforced on this host")]
     Load(#[from] LoadError),
+    /// It can enforce something, but not all that a policy decides on.
+    #[error(
+        "`{action}` cannot be enforced on this host, and every policy decides on it: {reason} \
+         (`guard doctor` says more)"
+    )]
+    Uncovered {
+        /// The action.
+        action: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
     /// A file of the state directory, or one that says who this host is.
     #[error("cannot {verb} {path}")]
     File {
@@ -136,7 +147,7 @@ impl AgentError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Load(_) => 3,
+            Self::Load(_) | Self::Uncovered { .. } => 3,
             _ => 1,
         }
     }
@@ -194,6 +205,7 @@ pub async fn run_with<K: Kernel>(
     coverage: Vec<Coverage>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
+    require_coverage(&coverage)?;
     tokio::pin!(shutdown);
     let facts = Facts::read()?;
     let identity = tokio::select! {
@@ -259,6 +271,27 @@ pub async fn run_with<K: Kernel>(
     Ok(ended?)
 }
 
+/// Refuses where no program at all enforces one of the actions: to a session, everything of that kind
+/// would be allowed without a trace. One program of several that is absent is said aloud, and to everybody
+/// who asks for the coverage.
+fn require_coverage(coverage: &[Coverage]) -> Result<(), AgentError> {
+    for action in ["exec", "open", "connect"] {
+        let is_absent = |row: &&Coverage| row.state == CoverageState::Absent;
+        let rows = coverage.iter().filter(|row| row.action == action);
+        let absent: Vec<_> = rows.clone().filter(is_absent).collect();
+        let reasons = absent.iter().map(|row| format!("{}: {}", row.hook, row.reason));
+        let reason = reasons.collect::<Vec<_>>().join("; ");
+        if absent.len() == rows.count() {
+            let reason = if reason.is_empty() { "no program for it".to_owned() } else { reason };
+            return Err(AgentError::Uncovered { action, reason });
+        }
+        if !absent.is_empty() {
+            tracing::error!(action, reason, "enforced in part only");
+        }
+    }
+    Ok(())
+}
+
 fn start_link(
     config: LinkConfig,
     identity: Identity,
@@ -289,7 +322,8 @@ async fn stop(spool: Spool, link: Option<JoinHandle<()>>) {
     }
 }
 
-/// This host's identity with its controller: the one on file, or a new one. None without a controller.
+/// This host's identity with its controller: the one on file, or a new one. None without a
+/// controller.
 async fn identify(
     config: &Config,
     state: &State,
@@ -359,4 +393,49 @@ impl Facts {
 
 fn file(verb: &'static str, path: &Path, source: io::Error) -> AgentError {
     AgentError::File { verb, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(action: &str, hook: &str, state: CoverageState) -> Coverage {
+        Coverage { action: action.into(), hook: hook.into(), state, reason: "refused".into() }
+    }
+
+    #[test]
+    fn a_host_that_cannot_enforce_an_action_at_all_is_refused_by_name() {
+        use CoverageState::{Absent, Enforced};
+        let mut coverage = vec![
+            row("exec", "bprm_check_security", Enforced),
+            row("open", "file_open", Enforced),
+            row("open", "path_mknod", Absent),
+            row("connect", "socket_connect", Enforced),
+        ];
+        require_coverage(&coverage).unwrap();
+        coverage[3].state = Absent;
+        let error = require_coverage(&coverage).unwrap_err();
+        assert!(error.to_string().contains("`connect`"), "{error}");
+        assert!(error.to_string().contains("socket_connect: refused"), "{error}");
+        assert_eq!(error.exit_code(), 3);
+        assert!(require_coverage(&[]).is_err());
+    }
+
+    #[test]
+    fn a_second_guard_agent_on_one_state_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let first = State::open(&path).unwrap();
+        assert!(matches!(State::open(&path), Err(AgentError::Running { .. })));
+        drop(first);
+        State::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_host_without_a_controller_keeps_the_id_that_it_drew() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        let id = local_host_id(&state).unwrap();
+        assert_eq!(local_host_id(&state).unwrap(), id);
+    }
 }

@@ -1,4 +1,5 @@
-//! Loss counters of the kernel: a difference since the last look is evidence (H7), also over a restart.
+//! Loss counters of the kernel: a difference since the last look is evidence (H7), also over a
+//! restart.
 
 use guard_common::counter::{COUNTERS, DENIED_LABEL, DENIED_RING_FULL, EVENTS_LOST, name};
 use guard_model::BootId;
@@ -16,8 +17,8 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// What an earlier guard-agent of this boot saw last. Without its word everything counts as new:
-    /// said twice is better than not at all.
+    /// What an earlier guard-agent of this boot saw last. Without its word everything counts as
+    /// new: said twice is better than not at all.
     pub(super) fn load(path: &Path, boot: BootId) -> Self {
         let saved: Option<Self> =
             std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -36,8 +37,8 @@ impl Losses {
         }
     }
 
-    /// Which counters have moved since the last look, and by how much. A counter that fell belongs to
-    /// fresh maps and starts again from zero.
+    /// Which counters have moved since the last look, and by how much. A counter that fell belongs
+    /// to fresh maps and starts again from zero.
     pub(super) fn moved(&mut self, counters: &[u64]) -> Vec<(&'static str, u64)> {
         let mut moved = Vec::new();
         for counter in LOSS_COUNTERS {

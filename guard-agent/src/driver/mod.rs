@@ -1,8 +1,10 @@
-//! The driver: the one task that owns kernel, engine, sessions and policy, and carries commands out.
+//! The driver: the one task that owns kernel, engine, sessions and policy, and carries commands
+//! out.
 //!
-//! Architecture invariant: everything that decides happens on this task, one event after the other, and
-//! none of it waits: not for the disk (the spool queues), not for the controller (the link queues), not
-//! for a person (the engine keeps the hold). An allow by policy is event → Cedar → map → SIGCONT.
+//! Architecture invariant: everything that decides happens on this task, one event after the
+//! other, and none of it waits: not for the disk (the spool queues), not for the controller (the
+//! link queues), not for a person (the engine keeps the hold). An allow by policy is event → Cedar
+//! → map → SIGCONT.
 
 mod calls;
 mod events;
@@ -31,8 +33,8 @@ use losses::Losses;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc};
 
-/// Most events that are handled before commands are carried out: many decisions for one process become
-/// one SIGCONT, and a flood cannot keep the first one waiting.
+/// Most events that are handled before commands are carried out: many decisions for one process
+/// become one SIGCONT, and a flood cannot keep the first one waiting.
 const EVENTS_PER_TURN: usize = 256;
 /// How often dead tasks are looked for.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
@@ -211,8 +213,8 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
-    /// Says that it stops, keeps what must be kept, and gives the spool back to be closed. Holds stay
-    /// held: the programs are pinned, and the next guard-agent adopts them.
+    /// Says that it stops, keeps what must be kept, and gives the spool back to be closed. Holds
+    /// stay held: the programs are pinned, and the next guard-agent adopts them.
     pub fn stop(mut self, reason: &str) -> Spool {
         let component = "guard-agent".to_owned();
         self.save_sessions();

@@ -1,4 +1,5 @@
-//! What a session is told of its own evidence (`why`), and what an approver sees that it did before.
+//! What a session is told of its own evidence (`why`), and what an approver sees that it did
+//! before.
 
 use crate::clock;
 use crate::session::{
@@ -46,8 +47,8 @@ pub(super) fn note(sessions: &mut Sessions, session: SessionId, event: &Event) {
     }
 }
 
-/// What a reviewer wants to know of the minutes before: programs, connections, changes, and whatever
-/// was denied. Plain reads are left out, or nothing else would be left in.
+/// What a reviewer wants to know of the minutes before: programs, connections, changes, and
+/// whatever was denied. Plain reads are left out, or nothing else would be left in.
 fn recent_line(event: &Event) -> Option<String> {
     match event {
         Event::Decided { action, verdict: Verdict::Allow, .. } => {

@@ -1,4 +1,5 @@
-//! Keeping the sessions' trees true: by events, and by `/proc` and the labels where events are lost.
+//! Keeping the sessions' trees true: by events, and by `/proc` and the labels where events are
+//! lost.
 
 use super::Driver;
 use crate::{

@@ -140,7 +140,8 @@ impl Engine {
         let event = Event::Withdrawn { hold_id: id, why: Withdrawal::Expired };
         self.answer(now_ns, hold, Ruling::Deny, (false, false));
         if let Some(Hold { state: State::Answered(answer), .. }) = self.holds.get_mut(&hold) {
-            // The withdrawal is the last word above; what the kernel does with the deny is evidence.
+            // The withdrawal is the last word above; what the kernel does with the deny is
+            // evidence.
             answer.known_above = false;
         }
         self.evidence(Some(session), event);

@@ -1,11 +1,11 @@
 //! The hold engine: which hold is answered how, and when. Sans-I/O.
 //!
-//! Methods are what happens (with the time of day, `CLOCK_BOOTTIME` ns); [`Engine::take_commands`] is
-//! what must be done about it. The engine reads no clock, no file and no socket, so the same code runs
-//! under the property tests, which check its invariants after every event.
+//! Methods are what happens (with the time of day, `CLOCK_BOOTTIME` ns); [`Engine::take_commands`]
+//! is what must be done about it. The engine reads no clock, no file and no socket, so the same
+//! code runs under the property tests, which check its invariants after every event.
 //!
-//! Architecture invariant: an allow leaves this module only as [`state::Ruling::Allow`], which needs
-//! a proof from the policy or from a verified decision on exactly this hold and action.
+//! Architecture invariant: an allow leaves this module only as [`state::Ruling::Allow`], which
+//! needs a proof from the policy or from a verified decision on exactly this hold and action.
 
 mod command;
 mod end;
@@ -98,8 +98,8 @@ impl Engine {
         }
     }
 
-    /// Takes over a hold of an earlier guard-agent (H9). The kernel announces it again when its thread
-    /// restarts; until then only its deadline and the task's death can end it.
+    /// Takes over a hold of an earlier guard-agent (H9). The kernel announces it again when its
+    /// thread restarts; until then only its deadline and the task's death can end it.
     pub fn adopt(&mut self, key: ActionKey, record: &HoldRecord) {
         let announcement = Announcement {
             hold: record.hold_id,

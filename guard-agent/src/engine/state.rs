@@ -28,8 +28,8 @@ pub(super) struct Hold {
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// Found in the kernel's table at start; what it is about comes with its announcement. A decision
-    /// that comes first is kept until its digest can be compared.
+    /// Found in the kernel's table at start; what it is about comes with its announcement. A
+    /// decision that comes first is kept until its digest can be compared.
     Adopted { early: Option<Box<VerifiedDecision>> },
     /// Announced; the policy has not spoken yet.
     Announced { early: Option<Box<VerifiedDecision>> },

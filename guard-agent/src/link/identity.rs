@@ -1,4 +1,5 @@
-//! This host's identity: its id, key, certificate, and the controller's keys, in one file of mode 0600.
+//! This host's identity: its id, key, certificate, and the controller's keys, in one file of mode
+//! 0600.
 
 use guard_model::HostId;
 use guard_proto::{InvalidField, v1};
@@ -150,8 +151,8 @@ impl Identity {
         save().map_err(|source| IdentityError::File { path: path.to_owned(), source })
     }
 
-    /// When to renew, wall clock, ms since 1970: after two thirds of the certificate's life, which leaves
-    /// a third for a controller that is away.
+    /// When to renew, wall clock, ms since 1970: after two thirds of the certificate's life, which
+    /// leaves a third for a controller that is away.
     #[must_use]
     pub fn renew_at_unix_ms(&self) -> u64 {
         let life = self.expires_unix_ms.saturating_sub(self.received_unix_ms);

@@ -1,8 +1,9 @@
-//! The link to the controller: one stream, re-opened for ever; nothing is decided by its absence (H10).
+//! The link to the controller: one stream, re-opened for ever; nothing is decided by its absence
+//! (H10).
 //!
-//! Three things flow independently, so that none can block another: messages of the hold engine, the
-//! evidence spool, and what the controller says. Every decision is verified here before anything else
-//! sees it.
+//! Three things flow independently, so that none can block another: messages of the hold engine,
+//! the evidence spool, and what the controller says. Every decision is verified here before
+//! anything else sees it.
 
 pub mod backoff;
 pub mod enrol;

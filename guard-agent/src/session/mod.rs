@@ -1,7 +1,7 @@
 //! Sessions: which labelled process trees there are, whose they are, and which tasks live in them.
 //!
-//! The tree follows the kernel's fork and exit records. Records can be lost, so it is reconciled with
-//! `/proc` and the labels themselves; a session ends when no task of it is left.
+//! The tree follows the kernel's fork and exit records. Records can be lost, so it is reconciled
+//! with `/proc` and the labels themselves; a session ends when no task of it is left.
 
 pub mod principal;
 pub mod state;
@@ -11,15 +11,16 @@ use guard_model::{BootId, HostId, RawText, SessionId, SessionInfo};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use why::{Why, WhyEntry};
 
-/// Most sessions of one host at a time; beyond it `run` is refused. Each is a program that a person or
-/// a unit starts, not something that a session can make.
+/// Most sessions of one host at a time; beyond it `run` is refused. Each is a program that a
+/// person or a unit starts, not something that a session can make.
 pub const SESSIONS_MAX: usize = 4096;
-/// Most tasks that are tracked for one session; the kernel's own limit on threads is lower. Beyond it
-/// a session's end is found by reconciling only.
+/// Most tasks that are tracked for one session; the kernel's own limit on threads is lower. Beyond
+/// it a session's end is found by reconciling only.
 pub const TASKS_MAX: usize = 1 << 18;
 /// What a session did just before a hold: as many lines as an approver reads.
 pub const RECENT_MAX: usize = 16;
-/// Set in every handle that guard-agent draws, so that none is one that the kernel's selectors count.
+/// Set in every handle that guard-agent draws, so that none is one that the kernel's selectors
+/// count.
 pub const HANDLE_DRAWN: u64 = 1 << 63;
 
 /// What the decision needs of a session.
@@ -83,8 +84,8 @@ impl Sessions {
         Self { host, boot, running: BTreeMap::new(), handles: HashMap::new() }
     }
 
-    /// Draws a handle that no session has: 63 random bits, so that a guard-agent that lost its state
-    /// does not give one out twice.
+    /// Draws a handle that no session has: 63 random bits, so that a guard-agent that lost its
+    /// state does not give one out twice.
     #[must_use]
     pub fn draw_handle(&self) -> u64 {
         loop {

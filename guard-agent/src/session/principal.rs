@@ -6,17 +6,17 @@ use std::{fs::File, io::Read as _};
 /// Most bytes of `/etc/passwd` that are read.
 const PASSWD_MAX: u64 = 4 << 20;
 
-/// The principal of a session that process `pid` of user `uid` starts: the user's name. Where `sudo`
-/// made it root, the user who logged in: root's sessions belong to the person behind them, who must not
-/// approve them.
+/// The principal of a session that process `pid` of user `uid` starts: the user's name. Where
+/// `sudo` made it root, the user who logged in: root's sessions belong to the person behind them,
+/// who must not approve them.
 #[must_use]
 pub fn of_process(proc: &Proc, pid: u32, uid: u32) -> String {
     let person = if uid == 0 { proc.login_uid(pid).unwrap_or(0) } else { uid };
     name_of(person)
 }
 
-/// The name of a user, or `uid:N`. `/etc/passwd` is read, not NSS: a statically linked guard-agent has
-/// no NSS, and a directory service that is down must not block decisions.
+/// The name of a user, or `uid:N`. `/etc/passwd` is read, not NSS: a statically linked guard-agent
+/// has no NSS, and a directory service that is down must not block decisions.
 fn name_of(uid: u32) -> String {
     let mut text = Vec::new();
     let read =

@@ -1,8 +1,8 @@
 //! The file that tells a restarted guard-agent the names of the sessions that are still running.
 //!
 //! Sessions end with the boot, so the file need not survive a crash of the machine: it is replaced
-//! by rename, and not flushed. The labels themselves are in the kernel; a lost file costs names, never
-//! enforcement.
+//! by rename, and not flushed. The labels themselves are in the kernel; a lost file costs names,
+//! never enforcement.
 
 use super::Sessions;
 use guard_model::{BootId, SessionInfo};

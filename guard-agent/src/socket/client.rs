@@ -53,8 +53,8 @@ pub enum ClientError {
 
 /// Asks guard-agent on `path`. [`Reply::Error`] becomes [`ClientError::Refused`].
 ///
-/// For [`Request::Run`] call this from the only thread of the process that then executes the command:
-/// the label is the calling process's.
+/// For [`Request::Run`] call this from the only thread of the process that then executes the
+/// command: the label is the calling process's.
 ///
 /// # Errors
 /// [`ClientError`].

@@ -1,8 +1,8 @@
 //! The local socket: how a process becomes a session, and how a session learns why it waits.
 //!
-//! Everybody on the host may connect, sessions included, so every connection is bounded in time, size and
-//! number, per user too: a session must not be able to keep others from it. A session may ask `why` and
-//! nothing else; that is decided by the driver, which knows the labels.
+//! Everybody on the host may connect, sessions included, so every connection is bounded in time,
+//! size and number, per user too: a session must not be able to keep others from it. A session may
+//! ask `why` and nothing else; that is decided by the driver, which knows the labels.
 
 pub mod client;
 pub mod peer;
@@ -76,8 +76,8 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Opens it. A socket file that nobody listens on is replaced; one that somebody listens on, or a
-    /// file of another kind, is not.
+    /// Opens it. A socket file that nobody listens on is replaced; one that somebody listens on,
+    /// or a file of another kind, is not.
     ///
     /// # Errors
     /// [`SocketError`].
@@ -113,7 +113,8 @@ impl Socket {
                     tokio::spawn(serve_one(stream, calls.clone(), slots.clone()));
                 }
                 Err(error) => {
-                    // Out of descriptors, say: connections that wait are served when there are some.
+                    // Out of descriptors, say: connections that wait are served when there are
+                    // some.
                     tracing::warn!(%error, "a local connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -26,8 +26,9 @@ pub struct Peer {
 
 /// Identifies the peer.
 ///
-/// Before 6.5 a pidfd is opened by number, and the process must have started before the connection was
-/// accepted at `accepted_ns` (`CLOCK_BOOTTIME`): a number that was reused since names a younger one.
+/// Before 6.5 a pidfd is opened by number, and the process must have started before the connection
+/// was accepted at `accepted_ns` (`CLOCK_BOOTTIME`): a number that was reused since names a
+/// younger one.
 ///
 /// # Errors
 /// It is gone, is in another pid namespace, or is younger than its connection.

@@ -109,8 +109,8 @@ impl Disk {
         Ok(log)
     }
 
-    /// Deletes the oldest segments that are acknowledged until `bytes` fit below `limit`. False: there
-    /// is no room, and nothing more may be deleted.
+    /// Deletes the oldest segments that are acknowledged until `bytes` fit below `limit`. False:
+    /// there is no room, and nothing more may be deleted.
     ///
     /// # Errors
     /// A segment cannot be deleted.

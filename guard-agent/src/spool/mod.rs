@@ -2,8 +2,8 @@
 //!
 //! The driver hands events to [`Spool::record`], which never blocks; one thread gives them their
 //! sequence, writes and flushes them in groups ([`writer`]); the link reads what is durable
-//! ([`read`]) and reports what the controller has made durable in its turn. Acknowledged records stay as
-//! long as there is room, for the local export.
+//! ([`read`]) and reports what the controller has made durable in its turn. Acknowledged records
+//! stay as long as there is room, for the local export.
 
 pub mod disk;
 pub mod frame;
@@ -26,8 +26,9 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Most events between the driver and the writer. At the ring buffer's burst of 80,000 small records
-/// a disk that keeps up never meets it; one that hangs does, and then evidence is lost and counted.
+/// Most events between the driver and the writer. At the ring buffer's burst of 80,000 small
+/// records a disk that keeps up never meets it; one that hangs does, and then evidence is lost and
+/// counted.
 pub const QUEUE_MAX: usize = 100_000;
 /// Default limit of the spool on disk, bytes.
 pub const LIMIT_DEFAULT: u64 = 256 << 20;
@@ -161,8 +162,9 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Takes an event. Never blocks: if the queue is full, it is lost, counted, and said once there is
-    /// room; [`Spool::is_full`] tells the engine not to let anything wait for a person meanwhile.
+    /// Takes an event. Never blocks: if the queue is full, it is lost, counted, and said once
+    /// there is room; [`Spool::is_full`] tells the engine not to let anything wait for a person
+    /// meanwhile.
     pub fn record(&self, boottime_ns: u64, unix_ms: u64, session: Option<SessionId>, event: Event) {
         let boottime_ns = if boottime_ns == 0 { crate::clock::boottime_ns() } else { boottime_ns };
         let unix_ms = if unix_ms == 0 { crate::clock::unix_ms() } else { unix_ms };
@@ -190,8 +192,8 @@ impl Spool {
         &self.root
     }
 
-    /// Writes and flushes what was taken, then stops. Blocks until that is done, or until the disk has
-    /// refused it once more.
+    /// Writes and flushes what was taken, then stops. Blocks until that is done, or until the disk
+    /// has refused it once more.
     pub fn close(self) {
         self.shared.closing.store(true, Ordering::Relaxed);
         drop(self.queue);

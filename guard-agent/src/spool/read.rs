@@ -219,8 +219,8 @@ impl SegmentReader {
     }
 }
 
-/// Writes all records that the spool in `root` has as NDJSON, oldest first, and says how many. Works
-/// beside a running guard-agent; its half-written last record is left out.
+/// Writes all records that the spool in `root` has as NDJSON, oldest first, and says how many.
+/// Works beside a running guard-agent; its half-written last record is left out.
 ///
 /// # Errors
 /// The spool cannot be read, or `out` not written.

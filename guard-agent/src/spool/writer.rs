@@ -109,8 +109,8 @@ impl Writer {
         }
     }
 
-    /// Makes the frames durable, all or none. A crash here leaves a torn end, which the next start cuts:
-    /// nobody has been told of these records.
+    /// Makes the frames durable, all or none. A crash here leaves a torn end, which the next start
+    /// cuts: nobody has been told of these records.
     fn write(&mut self, frames: &[Vec<u8>]) -> Result<(), SpoolError> {
         let bytes: Vec<u8> = frames.concat();
         if !self.shared.disk().make_room(bytes.len() as u64, self.shared.limit)? {

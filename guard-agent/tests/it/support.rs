@@ -15,7 +15,7 @@ use guard_common::{
     label::Label,
 };
 use guard_controller::{Actor, Controller, HoldFilter, HoldView, Role, Running, UserSpec};
-use guard_model::{Action, FileAccess, FileRef};
+use guard_model::{Action, Coverage, CoverageState, FileAccess, FileRef};
 use guard_policy::Policy;
 use std::{
     collections::HashMap,
@@ -212,7 +212,7 @@ impl Agent {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            run_with(config, state, kernel, &mut Events(receiver), vec![], shutdown).await
+            run_with(config, state, kernel, &mut Events(receiver), coverage(), shutdown).await
         });
         Self { stop, task, state }
     }
@@ -237,6 +237,17 @@ impl Agent {
     pub(crate) async fn end(self) -> Result<(), AgentError> {
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap()
     }
+}
+
+/// Everything enforced, as far as a fake can.
+fn coverage() -> Vec<Coverage> {
+    let row = |action: &str| Coverage {
+        action: action.into(),
+        hook: "fake".into(),
+        state: CoverageState::Enforced,
+        reason: String::new(),
+    };
+    ["exec", "open", "connect"].map(row).into()
 }
 
 /// Starts a controller; on `addr` if it is given.

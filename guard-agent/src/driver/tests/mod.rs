@@ -1,0 +1,281 @@
+//! A driver with a fake kernel, in a folder of its own.
+
+mod flows;
+
+use super::*;
+use crate::{
+    engine::Limits,
+    kernel::{KernelBody, KernelError},
+    session::why::WhyState,
+    socket::{
+        peer::Peer,
+        protocol::{Reply, Request},
+    },
+    spool::{LIMIT_DEFAULT, SpoolConfig, read::export},
+};
+use guard_audit::Record;
+use guard_common::{
+    counter::{COUNTERS, EVENTS_LOST},
+    event::{EVENT_CONSUMED, EVENT_REFUSED, Header, REASON_GRANT, REASON_NOT_RESTARTABLE},
+    hold::{Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS, VERDICT_ALLOW, VERDICT_DENY},
+    label::Label,
+};
+use guard_model::{Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, Verdict};
+use guard_policy::{Policy, PolicySource};
+use guard_proto::decision::{DecisionVerifier, sign};
+use std::{
+    collections::HashMap,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    sync::Mutex,
+};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+const HOST: HostId = HostId(Uuid::from_u128(1));
+const BOOT: BootId = BootId(Uuid::from_u128(2));
+
+const POLICY: &str = r#"
+@id("work")
+permit (principal, action, resource);
+
+@id("never")
+@reason("not this one")
+forbid (principal, action == Guard::Action::"open", resource)
+when { resource.path == "/never" };
+
+@id("secret")
+@hold("approvers")
+@reason("a secret")
+forbid (principal, action == Guard::Action::"open", resource)
+when { resource.path == "/secret" }
+unless { context.approved };
+"#;
+
+/// What the fake kernel has, shared with the test.
+#[derive(Debug, Default)]
+struct Inside {
+    held: Vec<(ActionKey, HoldRecord)>,
+    grants: Vec<Grant>,
+    resumed: usize,
+    forgotten: usize,
+    reannounced: usize,
+    dead: Vec<u32>,
+    labels: HashMap<u32, Label>,
+    counters: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FakeKernel(Arc<Mutex<Inside>>);
+
+impl FakeKernel {
+    fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    fn verdicts(&self) -> Vec<(u64, u32)> {
+        self.inside(|inside| inside.grants.iter().map(|g| (g.hold_id, g.verdict)).collect())
+    }
+}
+
+/// The process behind a pidfd, as procfs tells.
+fn pid_of(pidfd: BorrowedFd<'_>) -> u32 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+impl Kernel for FakeKernel {
+    fn grant(&mut self, _: &ActionKey, grant: Grant) -> Result<(), KernelError> {
+        self.inside(|inside| inside.grants.push(grant));
+        Ok(())
+    }
+
+    fn resume(&mut self, key: &ActionKey) -> Result<bool, KernelError> {
+        Ok(self.inside(|inside| {
+            inside.resumed += 1;
+            !inside.dead.contains(&key.tid)
+        }))
+    }
+
+    fn is_alive(&mut self, key: &ActionKey) -> bool {
+        self.inside(|inside| !inside.dead.contains(&key.tid))
+    }
+
+    fn forget(&mut self, _: &ActionKey) -> Result<(), KernelError> {
+        self.inside(|inside| inside.forgotten += 1);
+        Ok(())
+    }
+
+    fn holds(&mut self) -> Result<Vec<(ActionKey, HoldRecord)>, KernelError> {
+        Ok(self.inside(|inside| inside.held.clone()))
+    }
+
+    fn reannounce(&mut self, _: &ActionKey) -> Result<(), KernelError> {
+        self.inside(|inside| inside.reannounced += 1);
+        Ok(())
+    }
+
+    fn label(&mut self, pidfd: BorrowedFd<'_>, label: Label) -> Result<(), KernelError> {
+        self.inside(|inside| inside.labels.insert(pid_of(pidfd), label));
+        Ok(())
+    }
+
+    fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError> {
+        Ok(self.inside(|inside| inside.labels.get(&pid_of(pidfd)).copied()))
+    }
+
+    fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
+        Ok(self.inside(|inside| inside.counters.clone()))
+    }
+}
+
+/// A driver in a folder of its own.
+struct Bench {
+    driver: Driver<FakeKernel>,
+    kernel: FakeKernel,
+    said: mpsc::Receiver<ToLink>,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), FakeKernel::default())
+    }
+
+    fn in_folder(folder: tempfile::TempDir, kernel: FakeKernel) -> Self {
+        let source = PolicySource { file: "test.cedar".into(), text: POLICY.into() };
+        let policy = Arc::new(Policy::load(&[source]).unwrap());
+        let (to_link, said) = mpsc::channel(64);
+        let link = Some(LinkHandle { to_link, reset: Arc::new(Notify::new()) });
+        let root = folder.path().join("spool");
+        let spool = SpoolConfig { root, limit_bytes: LIMIT_DEFAULT, host: HOST, boot: BOOT };
+        let mut driver = Driver::new(Parts {
+            kernel: kernel.clone(),
+            engine: Engine::new(HOST, BOOT, Limits::default()),
+            decider: Decider::new(policy, HOST, BOOT, "box".into()),
+            sessions: Sessions::new(HOST, BOOT),
+            proc: Proc::default(),
+            spool: Spool::open(&spool).unwrap(),
+            link,
+            coverage: vec![],
+            host: HOST,
+            boot: BOOT,
+            kernel_release: "7.3".into(),
+            sessions_path: folder.path().join("sessions.json"),
+            losses_path: folder.path().join("losses.json"),
+        });
+        driver.start().unwrap();
+        Self { driver, kernel, said, folder }
+    }
+
+    fn event(&mut self, event: KernelEvent) {
+        self.driver.event(event);
+        self.driver.settle();
+    }
+
+    fn news(&mut self, news: FromLink) {
+        self.driver.news(news);
+        self.driver.settle();
+    }
+
+    fn ask(&mut self, request: Request) -> Reply {
+        let (reply, mut answer) = oneshot::channel();
+        let pid = std::process::id();
+        let pidfd = crate::kernel::pidfd_open(pid).unwrap();
+        let uid = nix::unistd::getuid().as_raw();
+        self.driver.call(Call { peer: Peer { pid, uid, pidfd }, request, reply });
+        answer.try_recv().unwrap()
+    }
+
+    /// Starts this very process as session `bot`; the kernel's handle of it.
+    fn start_session(&mut self) -> u64 {
+        let run = Request::Run { name: "bot".into(), command: vec![] };
+        assert!(matches!(self.ask(run), Reply::Running { .. }));
+        self.kernel.inside(|inside| inside.labels[&std::process::id()].session)
+    }
+
+    fn request(&mut self) -> Option<Box<HoldRequest>> {
+        match self.said.try_recv() {
+            Ok(ToLink::Request(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Ends this life and returns the evidence of all.
+    fn end(self) -> (Vec<Record>, tempfile::TempDir) {
+        self.driver.stop("test").close();
+        let mut out = Vec::new();
+        export(&self.folder.path().join("spool"), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (records, self.folder)
+    }
+}
+
+fn key() -> ActionKey {
+    ActionKey {
+        start_boottime_ns: 1,
+        tgid: std::process::id(),
+        tid: std::process::id(),
+        kind: KIND_OPEN,
+        access: 1,
+        flags: 0,
+        object_len: 40,
+        object: [0; OBJECT_WORDS],
+    }
+}
+
+fn header(session: u64, hold_id: u64) -> Header {
+    let pid = std::process::id();
+    let start_boottime_ns = 1;
+    Header { session, hold_id, tgid: pid, tid: pid, start_boottime_ns, ..Header::default() }
+}
+
+fn held(session: u64, hold: u64, path: &str) -> KernelEvent {
+    let file = FileRef {
+        path: path.into(),
+        path_error: None,
+        dev: 1,
+        ino: 2,
+        generation: 0,
+        owner_uid: 0,
+        mode: 0o100_644,
+    };
+    let access = FileAccess { read: true, ..FileAccess::default() };
+    let body = KernelBody::Held {
+        key: Box::new(key()),
+        action: Box::new(Action::Open { file, access }),
+        deadline_ns: clock::boottime_ns() + 600_000_000_000,
+    };
+    KernelEvent { header: header(session, hold), body }
+}
+
+fn consumed(session: u64, hold: u64, verdict: u32) -> KernelEvent {
+    let body = KernelBody::Outcome {
+        event: EVENT_CONSUMED,
+        key: Box::new(key()),
+        verdict,
+        reason: REASON_GRANT,
+    };
+    KernelEvent { header: header(session, hold), body }
+}
+
+fn decided(request: &HoldRequest, verdict: Verdict) -> FromLink {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let decision = Decision {
+        host: HOST,
+        boot: BOOT,
+        hold_id: request.hold_id,
+        digest: request.digest,
+        verdict,
+        decided_by: "ann".into(),
+        reason: "needed".into(),
+        decided_at_unix_ms: 1,
+    };
+    let verifier = DecisionVerifier::new(key.verifying_key().to_bytes(), HOST, BOOT).unwrap();
+    FromLink::Decision(Box::new(verifier.verify(&sign(&key, &decision)).unwrap()))
+}
+
+fn count(records: &[Record], what: impl Fn(&Event) -> bool) -> usize {
+    records.iter().filter(|record| what(&record.event)).count()
+}
