@@ -68,8 +68,11 @@ pub enum Task {
     Command(Vec<String>),
     /// The named scenarios of the VM matrix; none named: all of them.
     Scenarios(Vec<String>),
-    /// The scripted coding agent; a person decides in the page outside.
-    Demo,
+    /// The scripted coding agent; whoever has the page outside decides.
+    Demo {
+        /// The page stays up for that many seconds after the agent's end.
+        linger_s: u64,
+    },
 }
 
 /// All that the VM needs to know.

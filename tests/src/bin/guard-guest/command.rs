@@ -17,8 +17,6 @@ use std::{
 
 /// The unprivileged user of the VM.
 pub(crate) const DEV_UID: u32 = 1000;
-/// Name of sessions that `cargo xtask vm` starts.
-const SESSION: &str = "vm";
 /// Pause between two looks at a running command.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -88,17 +86,17 @@ pub(crate) fn as_user(user: User, session: Option<&str>, argv: &[String], cwd: &
     command
 }
 
-/// Runs the job's command with its streams on the ports.
+/// Runs the job's command with its streams on the ports; in a session, if one is named.
 pub(crate) fn run(
     ports: &mut Ports,
     job: &Job,
     argv: &[String],
-    session: bool,
+    session: Option<&str>,
 ) -> Result<Ended, Trouble> {
     let user = if job.root { User::Root } else { User::Dev };
     let cwd = work_dir(user)?;
     let failed = |error: io::Error| format!("run `{}`: {error}", argv.join(" "));
-    let mut command = as_user(user, session.then_some(SESSION), argv, &cwd);
+    let mut command = as_user(user, session, argv, &cwd);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn().map_err(failed)?;

@@ -7,6 +7,7 @@ mod demo;
 mod guard;
 mod http;
 mod ports;
+mod relay;
 mod result;
 mod scenario;
 mod scenarios;
@@ -44,8 +45,8 @@ fn run(ports: &mut Ports) -> Result<(), Trouble> {
     system::prepare()?;
     let path = Path::new(PAYLOAD_DIR).join(JOB_FILE);
     let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let job: Job = serde_json::from_slice(&text)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let job: Job =
+        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut result = RunResult { kernel, ..RunResult::default() };
     let outcome = perform(ports, &job, &mut result);
     ports.send_json("result.json", &result);
@@ -58,19 +59,24 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
             return Err("without Guard only a command can be run".to_owned());
         };
         ready(ports, None);
-        return finish(ports, command::run(ports, job, argv, false), result);
+        let ended = command::run(ports, job, argv, None);
+        return finish(ports, ended, result);
     }
     if let Task::Scenarios(names) = &job.task {
         return scenario::run_all(ports, names);
     }
     let mut guard = guard::Guard::start(job.policy)?;
-    let sign_in = matches!(job.task, Task::Demo).then(|| guard.sign_in_path()).transpose()?;
+    let mut sign_in = None;
+    if matches!(job.task, Task::Demo { .. }) {
+        demo::open_page()?;
+        sign_in = Some(guard.sign_in_path()?);
+    }
     ready(ports, sign_in);
     let beside = job.beside.then(command::start_beside).transpose()?;
     let answering = answer::Answering::start(guard.api(), job.answer.into());
     let ended = match &job.task {
-        Task::Command(argv) => command::run(ports, job, argv, true),
-        Task::Demo => demo::run(ports),
+        Task::Command(argv) => command::run(ports, job, argv, Some("vm")),
+        Task::Demo { linger_s } => demo::run(ports, job, *linger_s),
         Task::Scenarios(_) => Err("scenarios start Guard themselves".to_owned()),
     };
     answering.stop();
