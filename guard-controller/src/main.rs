@@ -45,10 +45,16 @@ struct Arguments {
     /// Writes a new join token for one guard-agent into FILE (mode 0600)
     #[arg(long, value_name = "FILE")]
     join_token_file: Option<PathBuf>,
+    /// Writes a new API token of the first user, good for a day, into FILE (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
     /// Prints addresses, sign-in link and CA pin as one line of JSON
     #[arg(long)]
     json: bool,
 }
+
+/// How long the token of `--api-token-file` is good: every start makes a new one.
+const API_TOKEN_TTL_MS: u64 = 24 * 3600 * 1000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -60,6 +66,13 @@ async fn main() -> anyhow::Result<()> {
     let mut running = Controller::start(config(&arguments)?).await?;
     if let Some(path) = &arguments.join_token_file {
         let token = running.controller.new_join_token().await?.token;
+        write_secret(path, &token).with_context(|| path.display().to_string())?;
+    }
+    if let Some(path) = &arguments.api_token_file {
+        let (controller, name) = (&running.controller, format!("start-{}", std::process::id()));
+        let user = &controller.config().first_user.name;
+        let (token, _) =
+            controller.new_api_token(user, &name, API_TOKEN_TTL_MS, "guard-controller").await?;
         write_secret(path, &token).with_context(|| path.display().to_string())?;
     }
     announce(&running, arguments.json);

@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::process::Command;
 
 /// The command that runs them.
-pub fn command() -> Result<Command> {
+pub(crate) fn command() -> Result<Command> {
     setup::for_browser()?;
     let mut cargo = at_root("cargo");
     cargo.args(["nextest", "run", "--locked", "--package", "guard-tests", "--run-ignored", "all"]);

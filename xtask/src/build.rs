@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
 /// What was built.
-pub struct Built {
+pub(crate) struct Built {
     /// The eBPF programs.
     pub object: PathBuf,
     /// Directory of the binaries.
@@ -20,7 +20,7 @@ pub struct Built {
 const PACKAGES: [&str; 4] = ["guard-cli", "guard-agent", "guard-controller", "guard-tests"];
 
 /// Builds everything.
-pub fn everything(toolchain: Toolchain) -> Result<Built> {
+pub(crate) fn everything(toolchain: Toolchain) -> Result<Built> {
     let object = ebpf(&toolchain)?;
     say("building guard, guard-agent, guard-controller and the VM's programs");
     let mut cargo = at_root("cargo");
@@ -35,7 +35,7 @@ pub fn everything(toolchain: Toolchain) -> Result<Built> {
 }
 
 /// `target/guard-ebpf.o`.
-pub fn ebpf(toolchain: &Toolchain) -> Result<PathBuf> {
+pub(crate) fn ebpf(toolchain: &Toolchain) -> Result<PathBuf> {
     say("building the eBPF programs");
     let source = repository().join("guard-ebpf");
     let directory = target().join("ebpf");
@@ -43,7 +43,17 @@ pub fn ebpf(toolchain: &Toolchain) -> Result<PathBuf> {
     let bitcode = directory.join("core.bc");
     quietly(
         Command::new("clang-22")
-            .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-emit-llvm", "-c"])
+            .args([
+                "-target",
+                "bpf",
+                "-mcpu=v3",
+                "-O2",
+                "-g",
+                "-Wall",
+                "-Werror",
+                "-emit-llvm",
+                "-c",
+            ])
             .arg(source.join("c/core.c"))
             .arg("-o")
             .arg(&bitcode),

@@ -8,18 +8,18 @@ use std::{
 };
 
 /// The checkout.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
 }
 
 /// cargo's output directory.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
 /// `$GUARD_CACHE`, or `~/.cache/guard`.
-pub fn directory() -> Result<PathBuf> {
+pub(crate) fn directory() -> Result<PathBuf> {
     let path = match (std::env::var_os("GUARD_CACHE"), std::env::var_os("HOME")) {
         (Some(path), _) => PathBuf::from(path),
         (None, Some(home)) => PathBuf::from(home).join(".cache/guard"),
@@ -31,12 +31,12 @@ pub fn directory() -> Result<PathBuf> {
 }
 
 /// Held while the cache is changed, so that two xtasks do not build the same thing.
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 /// Waits for the lock.
-pub fn lock() -> Result<Lock> {
+pub(crate) fn lock() -> Result<Lock> {
     let path = directory()?.join("lock");
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     if file.try_lock().is_err() {
@@ -48,7 +48,7 @@ pub fn lock() -> Result<Lock> {
 
 /// Makes `path` with `make` unless it is there. `make` works on a neighbour that is renamed at the end,
 /// so that whatever stops it half-way leaves nothing that looks whole.
-pub fn once(path: &Path, what: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn once(path: &Path, what: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -61,8 +61,7 @@ pub fn once(path: &Path, what: &str, make: impl FnOnce(&Path) -> Result<()>) -> 
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
     }
     make(&part).with_context(|| what.to_owned())?;
-    fs::rename(&part, path)
-        .with_context(|| format!("{} to {}", part.display(), path.display()))
+    fs::rename(&part, path).with_context(|| format!("{} to {}", part.display(), path.display()))
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use std::process::{Command, Stdio};
 
 /// Says what takes a while, to people: stdout belongs to what the user runs.
-pub fn say(text: impl AsRef<str>) {
+pub(crate) fn say(text: impl AsRef<str>) {
     eprintln!("xtask: {}", text.as_ref());
 }
 
@@ -18,7 +18,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// Runs to success; the error carries the end of what it said.
-pub fn quietly(command: &mut Command) -> Result<String> {
+pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -38,7 +38,7 @@ pub fn quietly(command: &mut Command) -> Result<String> {
 const LINES_KEPT: usize = 40;
 
 /// Runs with its output on our stderr; whether it succeeded.
-pub fn loudly(command: &mut Command) -> Result<bool> {
+pub(crate) fn loudly(command: &mut Command) -> Result<bool> {
     // Standard output of xtask is the VM command's own.
     let stderr = std::io::stderr();
     let to = std::os::fd::AsFd::as_fd(&stderr).try_clone_to_owned()?;
@@ -51,14 +51,14 @@ pub fn loudly(command: &mut Command) -> Result<bool> {
 }
 
 /// Whether a program is on the PATH.
-pub fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
     })
 }
 
 /// A command in the repository's root.
-pub fn at_root(program: &str) -> Command {
+pub(crate) fn at_root(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(crate::cache::repository());
     command

@@ -26,7 +26,7 @@ const SCENARIOS_TIMEOUT_S: u64 = 1500;
   cargo xtask test --only unit                       unit and property tests
   cargo xtask test --only vm --kernel 7.3            the VM scenarios on one kernel
   cargo xtask test --only vm --scenario two_hundred_threads_held_at_once_each_get_their_answer")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Only this part (repeatable)
     #[arg(long, value_enum)]
     only: Vec<Part>,
@@ -61,7 +61,7 @@ struct Row {
 }
 
 /// Runs the checks.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut rows = Vec::new();
     if wanted(Part::Lint) {
@@ -179,12 +179,7 @@ fn scenarios(arguments: &Arguments) -> Result<Vec<Row>> {
 }
 
 /// All scenarios on one kernel. A VM that does not come up is a failure of that kernel, not of the run.
-fn on_kernel(
-    kernel: Kernel,
-    boot: &setup::Boot,
-    built: &build::Built,
-    names: &[String],
-) -> Row {
+fn on_kernel(kernel: Kernel, boot: &setup::Boot, built: &build::Built, names: &[String]) -> Row {
     let start = Instant::now();
     let job = Job {
         task: Task::Scenarios(names.to_vec()),

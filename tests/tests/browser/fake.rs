@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 /// A controller that runs, and one host.
-pub struct Fake {
+pub(crate) struct Fake {
     runtime: Runtime,
     running: Option<Running>,
     host: HostId,
@@ -23,7 +23,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    pub fn start(state: &Path) -> Self {
+    pub(crate) fn start(state: &Path) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut config = Config::new(state.join("state"), Arc::new(Policy::default_policy()));
         config.ui_addr = ([127, 0, 0, 1], 0).into();
@@ -39,20 +39,20 @@ impl Fake {
         self.running.as_ref().unwrap()
     }
 
-    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    pub fn controller(&self) -> &Controller {
+    pub(crate) fn controller(&self) -> &Controller {
         &self.running().controller
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.running().ui_addr)
     }
 
     /// The address of a page that signs `name`, a new user with `roles`, in.
-    pub fn sign_in_url(&self, name: &str, roles: &[Role]) -> String {
+    pub(crate) fn sign_in_url(&self, name: &str, roles: &[Role]) -> String {
         let controller = self.controller();
         let spec = UserSpec { name: name.into(), roles: roles.into(), ..UserSpec::default() };
         let token = self.wait(async {
@@ -63,7 +63,7 @@ impl Fake {
     }
 
     /// Sends a hold of `action`; `number` tells holds apart.
-    pub fn hold(&self, number: u64, action: Action) -> HoldId {
+    pub(crate) fn hold(&self, number: u64, action: Action) -> HoldId {
         let request = self.request(number, action);
         let json = serde_json::to_string(&request).unwrap();
         let id = request.hold_id;
@@ -72,12 +72,12 @@ impl Fake {
         id
     }
 
-    pub fn view(&self, id: HoldId) -> HoldView {
+    pub(crate) fn view(&self, id: HoldId) -> HoldView {
         self.wait(self.controller().hold(id)).unwrap().unwrap()
     }
 
     /// A few records of evidence of the session.
-    pub fn evidence(&self) {
+    pub(crate) fn evidence(&self) {
         let info = self.session();
         let file = file("/home/dev/work/src/main.rs", 4711);
         let decided = Event::Decided {
@@ -108,15 +108,13 @@ impl Fake {
             session: Some(info.id),
             event,
         };
-        let entry = |record: Record| Entry {
-            json: serde_json::to_string(&record).unwrap(),
-            record,
-        };
+        let entry =
+            |record: Record| Entry { json: serde_json::to_string(&record).unwrap(), record };
         let entries = (1..).zip(events).map(record).map(entry).collect();
         self.wait(self.controller().receive_evidence(self.host, self.boot, entries)).unwrap();
     }
 
-    pub fn session(&self) -> SessionInfo {
+    pub(crate) fn session(&self) -> SessionInfo {
         SessionInfo {
             id: SessionId::derive(self.host, self.boot, 1),
             name: "claude-code".into(),
@@ -247,7 +245,14 @@ fn process(pid: u32) -> ProcessContext {
         cap_eff: "0000000000000000".into(),
         ancestors: vec![
             node(pid, 4200, 1000, "/usr/bin/bash", &["bash", "-c", "./deploy.sh --now"], true),
-            node(4200, 812, 1000, "/usr/bin/claude", &["claude", "--resume", "fix the build"], true),
+            node(
+                4200,
+                812,
+                1000,
+                "/usr/bin/claude",
+                &["claude", "--resume", "fix the build"],
+                true,
+            ),
             node(812, 800, 1000, "/usr/bin/bash", &["-bash"], false),
             node(800, 1, 0, "/usr/sbin/sshd", &["sshd: dev [priv]"], false),
             node(1, 0, 0, "/usr/lib/systemd/systemd", &["/sbin/init"], false),
@@ -268,13 +273,13 @@ fn file(path: &str, ino: u64) -> FileRef {
 }
 
 /// Reading a file.
-pub fn read(path: &str) -> Action {
+pub(crate) fn read(path: &str) -> Action {
     let access = FileAccess { read: true, ..FileAccess::default() };
     Action::Open { file: file(path, 1_311_233), access }
 }
 
 /// Executing a program with arguments.
-pub fn exec(path: &str, argv: &[&str]) -> Action {
+pub(crate) fn exec(path: &str, argv: &[&str]) -> Action {
     let program = ProgramRef { file: file(path, 1_311_090), sha256: None };
     Action::Exec {
         program,
@@ -286,7 +291,7 @@ pub fn exec(path: &str, argv: &[&str]) -> Action {
 }
 
 /// Connecting by TCP.
-pub fn connect(ip: &str, port: u16) -> Action {
+pub(crate) fn connect(ip: &str, port: u16) -> Action {
     let endpoint = Endpoint::Inet { ip: ip.parse().unwrap(), port, mapped: false };
     Action::Connect { endpoint, socket_type: 1, protocol: 6 }
 }

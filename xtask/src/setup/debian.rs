@@ -11,13 +11,13 @@ use std::{
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// apt with lists and archives of its own.
-pub struct Apt {
+pub(crate) struct Apt {
     directory: PathBuf,
 }
 
 impl Apt {
     /// Writes the configuration; fetches lists only when something is asked for that they lack.
-    pub fn new(cache: &Path) -> Result<Self> {
+    pub(crate) fn new(cache: &Path) -> Result<Self> {
         let directory = cache.join("apt");
         for part in ["lists/partial", "archives/partial"] {
             fs::create_dir_all(directory.join(part))?;
@@ -56,7 +56,7 @@ impl Apt {
     }
 
     /// Runs `ask` on the lists that are there; if that fails, on fresh ones.
-    pub fn with_lists<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
+    pub(crate) fn with_lists<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
         if self.directory.join("updated").exists() {
             if let Ok(answer) = ask(self) {
                 return Ok(answer);
@@ -67,33 +67,34 @@ impl Apt {
     }
 
     /// Names of packages that match the regular expression.
-    pub fn search(&self, names: &str) -> Result<Vec<String>> {
+    pub(crate) fn search(&self, names: &str) -> Result<Vec<String>> {
         let text = quietly(self.command("apt-cache").args(["search", "--names-only", names]))?;
         Ok(text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
     }
 
     /// Versions of a package, newest first.
-    pub fn versions(&self, package: &str) -> Result<Vec<String>> {
+    pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
         let text = quietly(self.command("apt-cache").args(["madison", package]))?;
         let second = |line: &str| line.split('|').nth(1).map(|field| field.trim().to_owned());
         Ok(text.lines().filter_map(second).collect())
     }
 
     /// Downloads packages, without their dependencies, into `to`.
-    pub fn download(&self, packages: &[&str], to: &Path) -> Result<()> {
+    pub(crate) fn download(&self, packages: &[&str], to: &Path) -> Result<()> {
         fs::create_dir_all(to)?;
         let mut command = self.command("apt-get");
         quietly(command.current_dir(to).args(["-q", "download"]).args(packages)).map(drop)
     }
 
     /// Downloads packages and all that they depend on, as for a machine that has nothing; the files.
-    pub fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let install = ["-q", "-y", "--allow-unauthenticated=false", "install"];
         let mut command = self.command("apt-get");
         command.args(["-o", "Debug::NoLocking=1"]).args(install);
         quietly(command.args(["--download-only"]).args(packages))?;
         let mut command = self.command("apt-get");
-        let listed = quietly(command.args(install).args(["--print-uris", "--reinstall"]).args(packages))?;
+        let listed =
+            quietly(command.args(install).args(["--print-uris", "--reinstall"]).args(packages))?;
         // Everything is in the archive already: what is left to print are the names that apt wants.
         let archives = self.directory.join("archives");
         let mut files = Vec::new();
@@ -111,7 +112,7 @@ impl Apt {
 }
 
 /// Unpacks a package without running anything of it.
-pub fn unpack(deb: &Path, to: &Path) -> Result<()> {
+pub(crate) fn unpack(deb: &Path, to: &Path) -> Result<()> {
     quietly(Command::new("dpkg-deb").arg("-x").arg(deb).arg(to)).map(drop)
 }
 
@@ -130,7 +131,9 @@ fn mirror() -> Result<String> {
             .lines()
             .filter(|line| line.starts_with("URIs:") || line.starts_with("deb "))
             .flat_map(str::split_ascii_whitespace)
-            .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("debian"));
+            .find(|word| {
+                word.starts_with("http") && word.trim_end_matches('/').ends_with("debian")
+            });
         if let Some(mirror) = mirror {
             return Ok(mirror.to_owned());
         }

@@ -1,116 +1,120 @@
-//! A kernel's initramfs: busybox, the modules that the root disk needs, and `init.sh`.
+//! The first file system: busybox, the few modules that find the disks, and a script.
 
-use super::{
-    kernel::{Kernel, Tree},
-    modules,
-};
-use crate::cache::{Cache, digest};
-use anyhow::{Context as _, Result};
+use super::kernel::{Kernel, find};
+use crate::{cache::once, run::quietly};
+use anyhow::{Context as _, Result, bail};
+use guard_vm_wire::{PAYLOAD_DIR, PAYLOAD_SERIAL, ROOT_SERIAL};
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
-/// What reaches the disks, the ports and the network; ext4's checksums too.
-const MODULES: &[&str] =
-    &["virtio_pci", "virtio_blk", "ext4", "virtio_console", "virtio_net", "overlay"];
-const INIT: &str = include_str!("init.sh");
-const APPLETS: &[&str] =
-    &["cat", "echo", "insmod", "mkdir", "mount", "poweroff", "sh", "sleep", "switch_root"];
+/// In the order in which they are inserted: each after what it needs. One that a kernel's package
+/// lacks is built in there.
+const MODULES: [&str; 11] = [
+    "failover",
+    "net_failover",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_console",
+    "mbcache",
+    "jbd2",
+    "ext4",
+];
 
-/// The archive for that kernel.
-pub(crate) fn ensure(
-    cache: &Cache,
-    kernel: &Kernel,
-    tree: &Tree,
-    busybox: &Path,
-) -> Result<PathBuf> {
-    let recipe = digest(&[INIT, &MODULES.join(" "), &tree.release, include_str!("initramfs.rs")]);
-    cache.entry(&format!("initramfs/{kernel}-{recipe}.cpio"), |part| {
-        eprintln!("xtask: packing the initramfs of {}", tree.release);
-        let busybox =
-            fs::read(busybox).with_context(|| format!("read {}", busybox.display()))?;
-        let mut archive = Archive::default();
-        for folder in ["bin", "modules", "root"] {
-            archive.add(folder, 0o040_755, b"");
-        }
-        archive.add("bin/busybox", 0o100_755, &busybox);
-        for applet in APPLETS {
-            archive.add(&format!("bin/{applet}"), 0o120_777, b"busybox");
-        }
-        archive.add("init", 0o100_755, INIT.as_bytes());
-        let mut order = String::new();
-        for module in modules::load_order(&tree.modules, MODULES)? {
-            let name = format!("{}.ko", module.name);
-            archive.add(&format!("modules/{name}"), 0o100_644, &module.image);
-            order += &name;
-            order.push('\n');
-        }
-        archive.add("modules/order", 0o100_644, order.as_bytes());
-        fs::write(part, archive.finish()).with_context(|| format!("write {}", part.display()))
-    })
+/// Bumped with [`init_script`] or [`MODULES`]: names the cached file.
+const VERSION: u32 = 2;
+
+pub(crate) fn prepare(cache: &Path, kernel: Kernel, tree: &Path) -> Result<PathBuf> {
+    let path = cache.join("initramfs").join(format!("{kernel}-v{VERSION}.cpio.gz"));
+    once(&path, &format!("packing the initramfs of {kernel}"), |part| {
+        let root = tempfile::tempdir()?;
+        fill(root.path(), tree)?;
+        pack(root.path(), part)
+    })?;
+    Ok(path)
 }
 
-/// A cpio archive in the "newc" format (Documentation/driver-api/early-userspace/buffer-format.rst).
-#[derive(Default)]
-struct Archive {
-    bytes: Vec<u8>,
-    inode: u32,
-}
-
-impl Archive {
-    fn add(&mut self, name: &str, mode: u32, data: &[u8]) {
-        self.inode += 1;
-        let links = if mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
-        let fields = [
-            self.inode,
-            mode,
-            0,
-            0,
-            links,
-            0,
-            u32::try_from(data.len()).unwrap_or(u32::MAX),
-            0,
-            0,
-            0,
-            0,
-            u32::try_from(name.len()).unwrap_or(u32::MAX) + 1,
-            0,
-        ];
-        self.bytes.extend(b"070701");
-        for field in fields {
-            self.bytes.extend(format!("{field:08x}").bytes());
+fn fill(root: &Path, tree: &Path) -> Result<()> {
+    for directory in ["bin", "proc", "sys", "dev", "modules", "newroot"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    let busybox = quietly(Command::new("sh").args(["-c", "command -v busybox"]))?;
+    fs::copy(busybox.trim(), root.join("bin/busybox"))?;
+    let mut names = Vec::new();
+    for module in MODULES {
+        let plain = format!("{module}.ko");
+        let files = find(tree, &|name| {
+            name == plain || name.strip_prefix(&plain).is_some_and(|rest| rest.starts_with('.'))
+        });
+        if let Some(file) = files.first() {
+            let name = format!("{:02}-{plain}", names.len());
+            fs::write(root.join("modules").join(&name), decompressed(file)?)?;
+            names.push(name);
         }
-        self.bytes.extend(name.bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend(data);
-        self.pad();
     }
-
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.inode = 0;
-        self.add("TRAILER!!!", 0, b"");
-        self.bytes
-    }
+    let init = root.join("init");
+    fs::write(&init, init_script())?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_archive_is_aligned_and_ends_with_the_trailer() {
-        let mut archive = Archive::default();
-        archive.add("init", 0o100_755, b"abc");
-        let bytes = archive.finish();
-        assert_eq!(bytes.len() % 4, 0);
-        // 110 bytes of header, the name with its NUL, padded to 4, then the data.
-        assert_eq!(&bytes[116..119], b"abc");
-        assert!(bytes.windows(10).any(|window| window == b"TRAILER!!!"));
+fn decompressed(file: &Path) -> Result<Vec<u8>> {
+    let program = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("ko") => return Ok(fs::read(file)?),
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => bail!("{}: an unknown compression", file.display()),
+    };
+    let output = Command::new(program).arg("-dc").arg(file).output()?;
+    if !output.status.success() {
+        bail!("{program} cannot read {}", file.display());
     }
+    Ok(output.stdout)
+}
+
+/// Mounts the disks by their serials and hands over to guard-guest.
+fn init_script() -> String {
+    format!(
+        r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
+for module in /modules/*; do insmod $module || echo "insmod $module failed"; done
+disk() {{
+  for try in 1 2 3 4 5 6 7 8 9 10; do
+    for block in /sys/block/vd*; do
+      [ "$(cat $block/serial 2>/dev/null)" = "$1" ] && echo /dev/${{block##*/}} && return
+    done
+    sleep 0.2
+  done
+  echo "no disk $1" >&2; poweroff -f
+}}
+mount -t ext4 -o noatime $(disk {ROOT_SERIAL}) /newroot || poweroff -f
+mount -t tmpfs -o mode=755 tmpfs /newroot/run
+mkdir -p /newroot{PAYLOAD_DIR}
+mount -t ext4 -o ro,noatime $(disk {PAYLOAD_SERIAL}) /newroot{PAYLOAD_DIR} || poweroff -f
+mount --move /proc /newroot/proc; mount --move /sys /newroot/sys; mount --move /dev /newroot/dev
+exec switch_root /newroot {PAYLOAD_DIR}/bin/guard-guest
+"#
+    )
+}
+
+fn pack(root: &Path, to: &Path) -> Result<()> {
+    let script = "find . | cpio -o -H newc --quiet -R 0:0 | gzip -1";
+    let status = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(to)?)
+        .status()
+        .context("cpio")?;
+    if !status.success() {
+        bail!("`{script}` failed");
+    }
+    Ok(())
 }

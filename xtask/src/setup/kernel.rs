@@ -1,7 +1,7 @@
-//! Debian's cloud kernels, unpacked into the cache and never installed.
+//! Kernels of the matrix, from Debian, unpacked and never installed.
 
-use super::apt::Apt;
-use crate::cache::Cache;
+use super::debian::{Apt, unpack};
+use crate::cache::once;
 use anyhow::{Context as _, Result};
 use std::{
     fmt, fs,
@@ -9,95 +9,134 @@ use std::{
     str::FromStr,
 };
 
-/// A kernel series of the VM matrix.
+/// A kernel of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kernel {
-    /// What `--kernel` takes.
-    pub(crate) name: &'static str,
-    /// QEMU's processor under emulation.
-    pub(crate) cpu: &'static str,
+pub(crate) enum Kernel {
+    /// Debian 12.
+    V6_1,
+    /// Debian 13.
+    V6_12,
+    /// Debian 13's backports.
+    V7_3,
 }
 
-/// The matrix, oldest first. 6.12 panics under emulation with `-cpu max`.
-pub(crate) const KERNELS: &[Kernel] = &[
-    Kernel { name: "6.1", cpu: "max" },
-    Kernel { name: "6.12", cpu: "Haswell-v4" },
-    Kernel { name: "7.3", cpu: "max" },
-];
+impl Kernel {
+    /// The matrix.
+    pub(crate) const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_3];
+
+    /// As in `--kernel`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+            Self::V7_3 => "7.3",
+        }
+    }
+
+    /// QEMU's CPU model: 6.12 panics under emulation with `max`.
+    pub(crate) const fn cpu(self) -> &'static str {
+        match self {
+            Self::V6_12 => "Haswell-v4",
+            Self::V6_1 | Self::V7_3 => "max",
+        }
+    }
+}
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.pad(self.name())
     }
 }
 
 impl FromStr for Kernel {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = || KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
-        KERNELS
-            .iter()
-            .find(|kernel| kernel.name == text)
-            .copied()
-            .ok_or_else(|| format!("unknown kernel; the VMs can run {}", known()))
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|kernel| kernel.name() == text);
+        found
+            .ok_or_else(|| format!("no kernel `{text}` in the matrix; there are 6.1, 6.12 and 7.3"))
     }
 }
 
-/// An unpacked kernel.
-pub(crate) struct Tree {
-    /// As `uname -r` will say.
-    pub(crate) release: String,
-    pub(crate) vmlinuz: PathBuf,
-    /// `lib/modules/<release>`.
-    pub(crate) modules: PathBuf,
-}
-
-/// The newest kernel of the series that the archive had when it was fetched.
-pub(crate) fn ensure(cache: &Cache, kernel: &Kernel) -> Result<Tree> {
-    let folder = cache.entry(&format!("kernels/{kernel}"), |part| {
-        let apt = Apt::open(cache)?;
-        let series = kernel.name.replace('.', "\\.");
-        let images = apt.search(&format!("^linux-image-{series}\\.[0-9].*-cloud-amd64$"))?;
-        let image = images.last().with_context(|| format!("no cloud kernel {kernel} in Debian"))?;
-        let mut packages = vec![image.clone()];
-        // Split packages from 7.x on.
-        for kind in ["linux-binary", "linux-modules"] {
-            let name = image.replacen("linux-image", kind, 1);
-            packages.extend(apt.search(&format!("^{}$", name.replace('+', "\\+")))?);
+/// The unpacked packages of `kernel`.
+pub(crate) fn prepare(cache: &Path, kernel: Kernel) -> Result<PathBuf> {
+    let tree = cache.join("kernels").join(kernel.name());
+    once(&tree, &format!("fetching kernel {kernel}"), |part| {
+        let apt = Apt::new(cache)?;
+        let package = apt.with_lists(|apt| newest(apt, kernel))?;
+        let downloads = part.join("download");
+        apt.download(&[&package], &downloads)?;
+        // From 7.x on the image is a shell around two packages that hold the files.
+        for split in ["binary", "modules"] {
+            let name = package.replacen("image", split, 1);
+            if apt.versions(&name).is_ok_and(|versions| !versions.is_empty()) {
+                apt.download(&[&name], &downloads)?;
+            }
         }
-        eprintln!("xtask: fetching kernel {kernel}: {}", packages.join(" "));
-        apt.unpack(&packages, part)?;
-        read(part).map(drop)
+        for entry in fs::read_dir(&downloads)? {
+            unpack(&entry?.path(), part)?;
+        }
+        image(part)?;
+        Ok(fs::remove_dir_all(&downloads)?)
     })?;
-    read(&folder)
+    Ok(tree)
 }
 
-fn read(folder: &Path) -> Result<Tree> {
-    let vmlinuz = fs::read_dir(folder.join("boot"))
-        .with_context(|| format!("read {}/boot", folder.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")))
-        .with_context(|| format!("no vmlinuz in {}/boot", folder.display()))?;
-    let name = vmlinuz.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let release = name.trim_start_matches("vmlinuz-").to_owned();
-    let places = ["usr/lib/modules", "lib/modules"];
-    let modules = places
-        .iter()
-        .map(|place| folder.join(place).join(&release))
-        .find(|path| path.is_dir())
-        .with_context(|| format!("no modules of {release} in {}", folder.display()))?;
-    Ok(Tree { release, vmlinuz, modules })
+fn newest(apt: &Apt, kernel: Kernel) -> Result<String> {
+    let version = kernel.name().replace('.', "\\.");
+    let mut names = apt.search(&format!("^linux-image-{version}\\.[0-9].*cloud-amd64$"))?;
+    names.retain(|name| !name.contains("dbg") && !name.contains("unsigned"));
+    names.sort_by_key(|name| numbers(name));
+    names.pop().with_context(|| format!("Debian has no cloud kernel {kernel} any more"))
+}
+
+/// `linux-image-6.12.117+deb13-cloud-amd64` → [6, 12, 117, 13]: versions sort as numbers.
+fn numbers(name: &str) -> Vec<u64> {
+    let rest = name.trim_start_matches("linux-image-").trim_end_matches("-cloud-amd64");
+    rest.split(|char: char| !char.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+/// The kernel image in an unpacked tree.
+pub(crate) fn image(tree: &Path) -> Result<PathBuf> {
+    let found = find(tree, &|name| name.starts_with("vmlinuz"));
+    found.into_iter().next().with_context(|| format!("no vmlinuz in {}", tree.display()))
+}
+
+/// Plain files below `tree` whose names `wanted` accepts, sorted.
+pub(crate) fn find(tree: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut rest = vec![tree.to_owned()];
+    while let Some(directory) = rest.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => rest.push(path),
+                Ok(kind) if kind.is_file() && wanted(&entry.file_name().to_string_lossy()) => {
+                    found.push(path);
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Kernel, numbers};
 
     #[test]
-    fn an_unknown_kernel_is_told_which_there_are() {
-        let error = "5.15".parse::<Kernel>().expect_err("not in the matrix");
-        assert!(error.contains("6.1, 6.12, 7.3"), "{error}");
+    fn kernel_versions_sort_as_numbers() {
+        let (older, newer) =
+            ("linux-image-6.12.9+deb13-cloud-amd64", "linux-image-6.12.117+deb13-cloud-amd64");
+        assert!(numbers(older) < numbers(newer));
+    }
+
+    #[test]
+    fn an_unknown_kernel_is_refused_with_those_that_there_are() {
+        assert_eq!("6.12".parse(), Ok(Kernel::V6_12));
+        let error = "5.10".parse::<Kernel>().expect_err("not in the matrix");
+        assert!(error.contains("6.1, 6.12 and 7.3"), "{error}");
     }
 }

@@ -11,16 +11,16 @@ use crate::cache;
 use anyhow::Result;
 use std::path::PathBuf;
 
-pub use kernel::Kernel;
+pub(crate) use kernel::Kernel;
 
 /// What the eBPF build needs.
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     /// Directory of bpf-linker.
     pub bin: PathBuf,
 }
 
 /// What a VM is booted from.
-pub struct Boot {
+pub(crate) struct Boot {
     /// The kernel image.
     pub vmlinuz: PathBuf,
     /// Modules, busybox and the first script.
@@ -30,7 +30,7 @@ pub struct Boot {
 }
 
 /// For `cargo xtask build`.
-pub fn for_build() -> Result<Toolchain> {
+pub(crate) fn for_build() -> Result<Toolchain> {
     packages::install(packages::BUILD)?;
     let cache = cache::directory()?;
     let _lock = cache::lock()?;
@@ -38,7 +38,7 @@ pub fn for_build() -> Result<Toolchain> {
 }
 
 /// For a VM with `kernel`.
-pub fn for_vm(kernel: Kernel) -> Result<Boot> {
+pub(crate) fn for_vm(kernel: Kernel) -> Result<Boot> {
     packages::install(packages::VM)?;
     let cache = cache::directory()?;
     let _lock = cache::lock()?;
@@ -51,12 +51,12 @@ pub fn for_vm(kernel: Kernel) -> Result<Boot> {
 }
 
 /// For the browser tests.
-pub fn for_browser() -> Result<()> {
+pub(crate) fn for_browser() -> Result<()> {
     packages::install(packages::BROWSER)
 }
 
 /// `cargo xtask setup`.
-pub fn everything() -> Result<()> {
+pub(crate) fn everything() -> Result<()> {
     for_build()?;
     for kernel in Kernel::ALL {
         for_vm(kernel)?;

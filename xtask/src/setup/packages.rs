@@ -8,10 +8,10 @@ use std::process::Command;
 type Need = (&'static str, &'static str);
 
 /// For the eBPF programs.
-pub const BUILD: &[Need] =
+pub(crate) const BUILD: &[Need] =
     &[("clang-22", "clang-22"), ("llvm-config-22", "llvm-22-dev"), ("cc", "gcc")];
 /// For the VMs.
-pub const VM: &[Need] = &[
+pub(crate) const VM: &[Need] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("cpio", "cpio"),
     ("busybox", "busybox-static"),
@@ -21,10 +21,11 @@ pub const VM: &[Need] = &[
     ("strip", "binutils"),
 ];
 /// For the browser tests.
-pub const BROWSER: &[Need] = &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
+pub(crate) const BROWSER: &[Need] =
+    &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
 /// Installs what is missing.
-pub fn install(needs: &[Need]) -> Result<()> {
+pub(crate) fn install(needs: &[Need]) -> Result<()> {
     let missing: Vec<&str> =
         needs.iter().filter(|(program, _)| !have(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {

@@ -42,24 +42,28 @@ const SIZE: &str = "2G";
 
 const DEV_UID: u32 = 1000;
 
-pub fn prepare(cache: &Path) -> Result<PathBuf> {
+pub(crate) fn prepare(cache: &Path) -> Result<PathBuf> {
     let path = cache.join(format!("root-v{VERSION}.ext4"));
-    once(&path, "making the VM's root tree (Debian 13: bash, coreutils, curl, git, python3)", |part| {
-        let apt = Apt::new(cache)?;
-        let debs = apt.with_lists(|apt| apt.download_with_dependencies(&PACKAGES))?;
-        let tree = tempfile::tempdir_in(cache)?;
-        unpack_all(&debs, tree.path())?;
-        finish(tree.path()).context("the root tree")?;
-        let mut mke2fs = Command::new("mke2fs");
-        // Old features only: the oldest kernel of the matrix must mount it.
-        mke2fs.args(["-q", "-F", "-t", "ext4", "-O", "^orphan_file,^metadata_csum_seed", "-d"]);
-        if quietly(mke2fs.arg(tree.path()).arg(part).arg(SIZE)).is_err() {
-            let mut plain = Command::new("mke2fs");
-            plain.args(["-q", "-F", "-t", "ext4", "-d"]);
-            quietly(plain.arg(tree.path()).arg(part).arg(SIZE))?;
-        }
-        Ok(())
-    })?;
+    once(
+        &path,
+        "making the VM's root tree (Debian 13: bash, coreutils, curl, git, python3)",
+        |part| {
+            let apt = Apt::new(cache)?;
+            let debs = apt.with_lists(|apt| apt.download_with_dependencies(&PACKAGES))?;
+            let tree = tempfile::tempdir_in(cache)?;
+            unpack_all(&debs, tree.path())?;
+            finish(tree.path()).context("the root tree")?;
+            let mut mke2fs = Command::new("mke2fs");
+            // Old features only: the oldest kernel of the matrix must mount it.
+            mke2fs.args(["-q", "-F", "-t", "ext4", "-O", "^orphan_file,^metadata_csum_seed", "-d"]);
+            if quietly(mke2fs.arg(tree.path()).arg(part).arg(SIZE)).is_err() {
+                let mut plain = Command::new("mke2fs");
+                plain.args(["-q", "-F", "-t", "ext4", "-d"]);
+                quietly(plain.arg(tree.path()).arg(part).arg(SIZE))?;
+            }
+            Ok(())
+        },
+    )?;
     Ok(path)
 }
 
@@ -78,10 +82,19 @@ fn unpack_all(debs: &[PathBuf], tree: &Path) -> Result<()> {
 /// What maintainer scripts would have done, as far as it matters here.
 fn finish(tree: &Path) -> Result<()> {
     let etc = [
-        ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\ndev:x:1000:1000:Developer:/home/dev:/bin/bash\n"),
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\ndev:x:1000:1000:Developer:/home/dev:/bin/bash\n",
+        ),
         ("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\ndev:x:1000:\n"),
-        ("etc/shadow", "root:$y$j9T$guard.vm.not.a.real.hash:20000:0:99999:7:::\ndev:!:20000:0:99999:7:::\n"),
-        ("etc/hosts", "127.0.0.1 localhost guard-vm\n::1 localhost\n198.51.100.10 listed.example\n198.51.100.7 unlisted.example\n"),
+        (
+            "etc/shadow",
+            "root:$y$j9T$guard.vm.not.a.real.hash:20000:0:99999:7:::\ndev:!:20000:0:99999:7:::\n",
+        ),
+        (
+            "etc/hosts",
+            "127.0.0.1 localhost guard-vm\n::1 localhost\n198.51.100.10 listed.example\n198.51.100.7 unlisted.example\n",
+        ),
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"),
         ("etc/resolv.conf", ""),
         ("etc/hostname", "guard-vm\n"),
@@ -112,7 +125,11 @@ fn home(tree: &Path) -> Result<()> {
         (".profile", "", 0o644),
         (".env", "API_TOKEN=not-a-real-token\n", 0o600),
         (".ssh/id_ed25519", key, 0o600),
-        (".gitconfig", "[user]\n\tname = Dev\n\temail = dev@guard-vm\n[init]\n\tdefaultBranch = main\n", 0o644),
+        (
+            ".gitconfig",
+            "[user]\n\tname = Dev\n\temail = dev@guard-vm\n[init]\n\tdefaultBranch = main\n",
+            0o644,
+        ),
     ] {
         let path = home.join(path);
         fs::write(&path, text)?;

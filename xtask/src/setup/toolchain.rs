@@ -17,7 +17,7 @@ const BPF_LINKER: &str = "0.13.0";
 const LLVM_MAJOR: &str = "22";
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-pub fn prepare(cache: &Path) -> Result<Toolchain> {
+pub(crate) fn prepare(cache: &Path) -> Result<Toolchain> {
     let verbose = quietly(crate::run::at_root("rustc").arg("-vV"))?;
     let field = |name: &str| {
         let line = verbose.lines().find(|line| line.starts_with(name));
@@ -52,7 +52,8 @@ pub fn prepare(cache: &Path) -> Result<Toolchain> {
 
 /// `-Z build-std=core` wants the library's source in the sysroot. rustup's component is the same thing.
 fn rust_src(cache: &Path, release: &str) -> Result<()> {
-    let sysroot = PathBuf::from(quietly(crate::run::at_root("rustc").args(["--print", "sysroot"]))?.trim());
+    let sysroot =
+        PathBuf::from(quietly(crate::run::at_root("rustc").args(["--print", "sysroot"]))?.trim());
     let library = sysroot.join("lib/rustlib/src/rust/library");
     if library.join("core").is_dir() {
         return Ok(());

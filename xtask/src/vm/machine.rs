@@ -10,12 +10,12 @@ use std::{
 };
 
 /// File name of the console's output in the scratch directory and in `--out`.
-pub const CONSOLE: &str = "console.log";
+pub(crate) const CONSOLE: &str = "console.log";
 /// Memory of a VM: Guard, Python and git with room to spare.
 const MEMORY: &str = "1024";
 
 /// A running VM; killed when dropped.
-pub struct Machine {
+pub(crate) struct Machine {
     qemu: Child,
     errors: std::path::PathBuf,
 }
@@ -24,7 +24,7 @@ impl Machine {
     /// Starts the VM.
     ///
     /// Emulation only: /dev/kvm exists on some machines and does not work there.
-    pub fn boot(
+    pub(crate) fn boot(
         kernel: Kernel,
         boot: &Boot,
         payload: &Path,
@@ -66,7 +66,7 @@ impl Machine {
     }
 
     /// Whether it still runs; QEMU's own failure is an error.
-    pub fn is_running(&mut self) -> Result<bool> {
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
         match self.qemu.try_wait()? {
             None => Ok(true),
             Some(status) if status.success() => Ok(false),
@@ -80,7 +80,7 @@ impl Machine {
     }
 
     /// Ends it at once.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }

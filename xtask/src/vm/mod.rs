@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: a command in a VM, as a session under Guard. docs/vm.md is its manual.
 
-pub mod machine;
+pub(crate) mod machine;
 mod output;
 mod payload;
 mod tail;
@@ -39,7 +39,7 @@ const CONSOLE_LINES: usize = 30;
 
 The exit status is the command's (128 + signal for a signal, 124 for the timeout), or 201 for trouble
 of our own. docs/vm.md describes the VM, its addresses and what --out holds.")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Kernel: 6.1, 6.12 or 7.3
     #[arg(long, value_name = "V", default_value = "7.3")]
     kernel: Kernel,
@@ -84,7 +84,7 @@ enum AnswerArgument {
 }
 
 /// What a VM is to do, and with which files.
-pub struct Request {
+pub(crate) struct Request {
     /// For guard-guest.
     pub job: Job,
     /// Becomes the policy.
@@ -98,7 +98,7 @@ pub struct Request {
 }
 
 /// What came of it.
-pub struct Ended {
+pub(crate) struct Ended {
     /// The command's exit status.
     pub status: u8,
     /// Everything that the guest reported.
@@ -106,7 +106,7 @@ pub struct Ended {
 }
 
 /// Runs the command line's request.
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.danger_without_guard {
         say("WARNING: --danger-without-guard: nothing is held or recorded in this VM");
     }
@@ -148,7 +148,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 
 /// Boots a VM, relays the command's streams, hands each report to `on_report`, keeps what the guest
 /// sends in `out`.
-pub fn boot_and_run(
+pub(crate) fn boot_and_run(
     kernel: Kernel,
     boot: &setup::Boot,
     built: &build::Built,

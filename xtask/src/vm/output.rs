@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: u64 = 2 << 30;
 const FILES_MAX: usize = 64;
 
 /// Unpacks the stream at `from` into the directory `to`.
-pub fn unpack(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn unpack(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
     let Ok(file) = File::open(from) else { return Ok(()) };
     let mut stream = BufReader::new(file);

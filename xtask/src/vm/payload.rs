@@ -17,7 +17,7 @@ const BINARIES: [&str; 5] =
 const SLACK_KIB: u64 = 16 << 10;
 
 /// Makes the disk image.
-pub fn make(scratch: &Path, built: &Built, request: &Request) -> Result<PathBuf> {
+pub(crate) fn make(scratch: &Path, built: &Built, request: &Request) -> Result<PathBuf> {
     let tree = scratch.join("payload");
     let bin = tree.join("bin");
     fs::create_dir_all(&bin)?;

@@ -11,18 +11,18 @@ use std::{
 const CHUNK: u64 = 4 << 20;
 
 /// Where the reading stands.
-pub struct Tail {
+pub(crate) struct Tail {
     path: PathBuf,
     file: Option<File>,
 }
 
 impl Tail {
-    pub fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, file: None }
     }
 
     /// What has come since the last look.
-    pub fn read(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn read(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         if self.file.is_none() {
             match File::open(&self.path) {

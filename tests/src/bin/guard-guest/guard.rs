@@ -58,7 +58,8 @@ impl Guard {
         let (controller, announced) = start_controller(policy.as_deref())?;
         let text = |name: &str| announced.get(name).and_then(Value::as_str).map(str::to_owned);
         let ca_pin = text("ca_pin").ok_or("the controller announced no CA pin")?;
-        let token = fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
+        let token =
+            fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
         let addr = SocketAddr::from(([127, 0, 0, 1], UI_PORT));
         let api = Api { addr, token: token.trim().to_owned() };
         let agent = start_agent(policy.as_deref(), &ca_pin)?;
@@ -84,7 +85,10 @@ impl Guard {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(Some(status)) = self.agent.try_wait() {
-                return Err(format!("guard-agent ended with {status}: {}", tail("guard-agent.log")));
+                return Err(format!(
+                    "guard-agent ended with {status}: {}",
+                    tail("guard-agent.log")
+                ));
             }
             if is_linked() {
                 return Ok(());
@@ -106,7 +110,8 @@ impl Guard {
     pub(crate) fn restart_controller(&mut self) -> Result<(), Trouble> {
         let (controller, _) = start_controller(self.policy.as_deref())?;
         self.controller = controller;
-        let token = fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
+        let token =
+            fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
         token.trim().clone_into(&mut self.api.token);
         Ok(())
     }

@@ -36,10 +36,8 @@ impl Api {
             head += &format!("Authorization: Bearer {}\r\n", self.token);
         }
         if !body.is_empty() {
-            head += &format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                body.len()
-            );
+            head +=
+                &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         }
         let failed = |error: std::io::Error| format!("{method} {path}: {error}");
         let mut stream = TcpStream::connect_timeout(&self.addr, TIMEOUT).map_err(failed)?;

@@ -59,7 +59,7 @@ impl Ports {
             return;
         }
         let sent = io::copy(&mut Read::take(&mut file, bytes), &mut self.output).unwrap_or(0);
-        let mut rest = io::Read::take(io::repeat(b' '), bytes - sent.min(bytes));
+        let mut rest = Read::take(io::repeat(b' '), bytes - sent.min(bytes));
         let _ = io::copy(&mut rest, &mut self.output);
     }
 

@@ -12,7 +12,6 @@ use guard_vm_wire::Report;
 use serde_json::Value;
 use std::{
     fs,
-    io::Read as _,
     os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
     process::{Child, Stdio},
@@ -134,12 +133,7 @@ impl Stage {
     }
 
     /// A session from start to end, holds answered by `how`.
-    pub(crate) fn session(
-        &self,
-        user: User,
-        how: How,
-        argv: &[&str],
-    ) -> Result<Outcome, Trouble> {
+    pub(crate) fn session(&self, user: User, how: How, argv: &[&str]) -> Result<Outcome, Trouble> {
         let answering = Answering::start(self.guard.api(), how);
         let outcome = self.start(user, argv).and_then(Running::finish);
         answering.stop();
@@ -215,8 +209,7 @@ impl Running {
         let deadline = Instant::now() + SESSION_TIMEOUT;
         let (status, timed_out) =
             wait(&mut self.child, deadline).map_err(|error| error.to_string())?;
-        let mut texts =
-            self.readers.into_iter().map(|reader| reader.join().unwrap_or_default());
+        let mut texts = self.readers.into_iter().map(|reader| reader.join().unwrap_or_default());
         let (out, err) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
         if timed_out {
             let limit = SESSION_TIMEOUT.as_secs();

@@ -54,8 +54,12 @@ pub(crate) fn create_truncate(path: &str) -> Result<String, String> {
 }
 
 pub(crate) fn tmpfile(dir: &str) -> Result<String, String> {
-    let result =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(dir);
+    let result = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o600)
+        .open(dir);
     let mut file = result.map_err(|error| told(&error))?;
     let mut text = String::new();
     let done = file

@@ -3,7 +3,11 @@
 //! Raw system calls: the four pages of setup are less than a dependency.
 
 use crate::one::told;
-use std::{ffi::CString, io, ptr, sync::atomic::{AtomicU32, Ordering}};
+use std::{
+    ffi::CString,
+    io, ptr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 const IORING_OP_OPENAT: u8 = 18;
 const IOSQE_ASYNC: u8 = 1 << 4;

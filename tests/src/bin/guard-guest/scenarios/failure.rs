@@ -17,7 +17,8 @@ pub(super) fn controller_killed(stage: &mut Stage) -> Result<(), Trouble> {
     expect(!running.has_ended(), "the held process did not wait")?;
     stage.guard.restart_controller()?;
     let after = stage.wait_for_pending(1)?;
-    let id = |holds: &[Value]| holds.first().and_then(|hold| hold.pointer("/request/hold_id")).cloned();
+    let id =
+        |holds: &[Value]| holds.first().and_then(|hold| hold.pointer("/request/hold_id")).cloned();
     expect(id(&before) == id(&after), "the hold has another id after the restart")?;
     // The link takes a moment to come back; a decision made before it does must still arrive.
     stage.answer(How::Approve);
@@ -48,10 +49,7 @@ pub(super) fn no_gap(_: &mut Stage) -> Result<(), Trouble> {
         let boot = record.get("boot").and_then(Value::as_str).unwrap_or_default().to_owned();
         let sequence = record.get("sequence").and_then(Value::as_u64).unwrap_or_default();
         let previous = last.insert(boot, sequence).unwrap_or(0);
-        expect(
-            sequence == previous + 1,
-            format!("record {sequence} follows record {previous}"),
-        )?;
+        expect(sequence == previous + 1, format!("record {sequence} follows record {previous}"))?;
     }
     expect(records.len() > 100, format!("only {} records", records.len()))
 }

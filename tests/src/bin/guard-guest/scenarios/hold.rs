@@ -13,7 +13,9 @@ const EPERM: &str = "Operation not permitted";
 const WORKLOAD: &str = "/usr/local/bin/guard-workload";
 
 pub(super) fn open_approved(stage: &mut Stage) -> Result<(), Trouble> {
-    stage.session(Dev, How::Approve, &["cat", "/home/dev/held/secret"])?.expect_success("the secret")
+    stage
+        .session(Dev, How::Approve, &["cat", "/home/dev/held/secret"])?
+        .expect_success("the secret")
 }
 
 pub(super) fn open_denied(stage: &mut Stage) -> Result<(), Trouble> {
@@ -148,7 +150,8 @@ pub(super) fn hostile_text(stage: &mut Stage) -> Result<(), Trouble> {
     let path = Path::new("/home/dev/held").join(OsStr::from_bytes(name));
     crate::scenario::write(&path, "x")?;
     // A shell glob, so that the bytes need not be an argument of the VM's own commands.
-    let outcome = stage.session(Dev, How::Deny, &["sh", "-c", "cat /home/dev/held/deny*script*"])?;
+    let outcome =
+        stage.session(Dev, How::Deny, &["sh", "-c", "cat /home/dev/held/deny*script*"])?;
     outcome.expect_failure(EPERM)?;
     let exact = "/home/dev/held/deny\u{1b}[2K\n\u{202e}\\xff<script>";
     stage.evidence(|record| path_of(record).is_some_and(|path| path == exact))?;

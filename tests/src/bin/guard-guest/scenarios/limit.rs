@@ -74,7 +74,9 @@ pub(super) fn ring_full(stage: &mut Stage) -> Result<(), Trouble> {
         })
         .map_err(|error| format!("the loss was not recorded: {error}"))?;
     // And everything works again.
-    stage.session(Dev, How::Approve, &["cat", "/home/dev/held/secret"])?.expect_success("the secret")
+    stage
+        .session(Dev, How::Approve, &["cat", "/home/dev/held/secret"])?
+        .expect_success("the secret")
 }
 
 pub(super) fn nested(stage: &mut Stage) -> Result<(), Trouble> {
