@@ -33,6 +33,7 @@ impl PolicyError {
     pub(crate) fn of(mut problems: Vec<Problem>) -> Option<Self> {
         problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         problems.dedup();
+        let problems = one_for_all_types(problems);
         (!problems.is_empty()).then_some(Self { problems })
     }
 
@@ -41,6 +42,44 @@ impl PolicyError {
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
+}
+
+/// Cedar says the same of a place once for every entity type; people read it once.
+fn one_for_all_types(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut kept: Vec<(Problem, Vec<String>)> = Vec::new();
+    for mut problem in problems {
+        let types = problem.found.split_once(" on entity type `").and_then(|(what, rest)| {
+            let (name, end) = rest.split_once('`')?;
+            Some((format!("{what}{end}"), name.to_owned()))
+        });
+        let Some((found, name)) = types else {
+            kept.push((problem, Vec::new()));
+            continue;
+        };
+        problem.found = found;
+        let place = |p: &Problem| (p.file.clone(), p.line, p.column, p.found.clone());
+        let same = |(other, names): &&mut (Problem, Vec<String>)| {
+            !names.is_empty() && place(other) == place(&problem)
+        };
+        match kept.iter_mut().find(same) {
+            Some((first, names)) => {
+                // A hint that fits one type only would mislead.
+                if first.expected != problem.expected {
+                    first.expected.clear();
+                }
+                names.push(name);
+            }
+            None => kept.push((problem, vec![name])),
+        }
+    }
+    let join = |(mut problem, mut names): (Problem, Vec<String>)| {
+        names.sort();
+        if !names.is_empty() {
+            problem.found = format!("{} on {}", problem.found, names.join(", "));
+        }
+        problem
+    };
+    kept.into_iter().map(join).collect()
 }
 
 impl std::error::Error for PolicyError {}

@@ -4,6 +4,8 @@ mod client;
 pub(crate) mod credentials;
 mod show;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use crate::output;
@@ -206,19 +208,5 @@ fn unique(ids: impl Iterator<Item = HoldId>, text: &str) -> Result<HoldId, Strin
         (Some(id), None) => Ok(id),
         (Some(_), Some(_)) => Err(format!("several ids begin with `{text}`: give more of it")),
         (None, _) => Err(format!("nothing that waits has an id that begins with `{text}`")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_beginning_of_an_id_stands_for_it_only_if_it_is_the_only_one() {
-        let ids = ["3f2a0000-0000-0000-0000-000000000001", "3f2b0000-0000-0000-0000-000000000002"]
-            .map(|id| id.parse::<HoldId>().unwrap());
-        assert_eq!(unique(ids.into_iter(), "3F2A"), Ok(ids[0]));
-        assert!(unique(ids.into_iter(), "3f2").unwrap_err().contains("several"));
-        assert!(unique(ids.into_iter(), "aaaa").unwrap_err().contains("nothing that waits"));
     }
 }

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::output;
 use anyhow::Result;
-use guard_controller::Change;
 use guard_model::{HoldId, HoldState};
 use http_body_util::BodyExt as _;
 use std::{collections::HashMap, time::Duration};
@@ -73,7 +72,7 @@ async fn handle(client: &Client, shown: &mut Shown, json: bool, event: &Event) -
     }
 }
 
-/// The part of [`Change::Hold`] that is needed; `Change` itself is only written, never read.
+/// The part of `guard_controller::Change::Hold` that is needed here.
 #[derive(serde::Deserialize)]
 struct ChangedHold {
     id: HoldId,
@@ -100,6 +99,7 @@ fn report(item: &HoldItem, shown: &mut Shown, json: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guard_controller::Change;
     use uuid::Uuid;
 
     #[test]

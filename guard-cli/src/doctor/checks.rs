@@ -106,31 +106,42 @@ fn config(facts: &Facts) -> Check {
 
 fn lsm(facts: &Facts) -> Check {
     let name = "BPF LSM";
-    let configured = facts.config.as_ref().map(|(_, config)| config.has("CONFIG_BPF_LSM"));
-    match &facts.lsm {
-        Ok(list) if list.split(',').any(|module| module == "bpf") => {
-            ok(name, format!("active: {list}"))
+    let names_bpf = |list: &str| list.split(',').any(|module| module == "bpf");
+    match (&facts.lsm, chosen_lsms(facts)) {
+        (Ok(list), _) if names_bpf(list) => ok(name, format!("active: {list}")),
+        (Ok(list), _) => problem(name, format!("not active: {list}"), boot_with(list)),
+        (Err(_), Some((list, whence))) if !names_bpf(&list) => {
+            problem(name, format!("not active: {whence} is {list}"), boot_with(&list))
         }
-        Ok(list) => problem(
-            name,
-            format!("not active: {list}"),
-            format!(
-                "boot with lsm={list}{}bpf (Debian: GRUB_CMDLINE_LINUX in /etc/default/grub, then \
-                 update-grub, then reboot)",
-                if list.is_empty() { "" } else { "," }
-            ),
-        ),
-        Err(_) if configured == Some(false) => problem(
-            name,
-            "not active: this kernel is built without it, and /sys/kernel/security/lsm is not there",
-            "boot another kernel (see the line \"configuration\"), with bpf in its lsm= parameter",
-        ),
-        Err(error) => problem(
-            name,
-            format!("cannot be told: /sys/kernel/security/lsm: {error}"),
-            "mount -t securityfs securityfs /sys/kernel/security, and look again",
-        ),
+        (Err(error), chosen) => {
+            let chosen = chosen
+                .map(|(list, whence)| format!(" ({whence} is {list}, which is not proof)"))
+                .unwrap_or_default();
+            problem(
+                name,
+                format!("not known to be active: /sys/kernel/security/lsm: {error}{chosen}"),
+                "mount -t securityfs securityfs /sys/kernel/security, and look again",
+            )
+        }
     }
+}
+
+/// The list that the kernel was told to start with, and by what.
+fn chosen_lsms(facts: &Facts) -> Option<(String, &'static str)> {
+    let parameter = facts.cmdline.split(' ').rev().find_map(|word| word.strip_prefix("lsm="));
+    if let Some(list) = parameter {
+        return Some((list.to_owned(), "the boot parameter lsm="));
+    }
+    let list = facts.config.as_ref().and_then(|(_, config)| config.text("CONFIG_LSM"));
+    list.map(|list| (list.to_owned(), "the kernel's default list, CONFIG_LSM,"))
+}
+
+fn boot_with(list: &str) -> String {
+    let comma = if list.is_empty() { "" } else { "," };
+    format!(
+        "boot with lsm={list}{comma}bpf (Debian: GRUB_CMDLINE_LINUX in /etc/default/grub, then \
+         update-grub, then reboot)"
+    )
 }
 
 fn lockdown(facts: &Facts) -> Check {
@@ -179,7 +190,7 @@ fn capabilities(facts: &Facts) -> Check {
 fn bpf(facts: &Facts) -> Check {
     let name = "bpf(2)";
     match &facts.bpf {
-        Ok(()) => ok(name, "takes programs"),
+        Ok(()) => ok(name, "takes a harmless program; LSM programs are tried by `guard up` only"),
         Err(error) if error.raw_os_error() == Some(libc::EPERM) && facts.uid != 0 => {
             problem(name, "refuses programs of this user", "run it as root: sudo guard doctor")
         }

@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) config: Option<(PathBuf, KernelConfig)>,
     /// `/sys/kernel/security/lsm`.
     pub(crate) lsm: io::Result<String>,
+    /// `/proc/cmdline`.
+    pub(crate) cmdline: String,
     /// `/sys/kernel/security/lockdown`, if there is one.
     pub(crate) lockdown: Option<String>,
     /// Size of `/sys/kernel/btf/vmlinux`, bytes.
@@ -42,6 +44,7 @@ impl Facts {
             config: KernelConfig::find(&release),
             release,
             lsm: first_line("/sys/kernel/security/lsm"),
+            cmdline: first_line("/proc/cmdline").unwrap_or_default(),
             lockdown: first_line("/sys/kernel/security/lockdown").ok(),
             btf: size("/sys/kernel/btf/vmlinux".as_ref()),
             mounts: fs::read_to_string("/proc/mounts").unwrap_or_default(),

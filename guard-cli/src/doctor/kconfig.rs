@@ -33,6 +33,11 @@ impl KernelConfig {
         Self(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
     }
 
+    /// A text option, without its quotation marks.
+    pub(crate) fn text(&self, option: &str) -> Option<&str> {
+        self.0.get(option).map(|value| value.trim_matches('"'))
+    }
+
     /// Whether an option is built in. For `bool` options that is the same as "on".
     pub(crate) fn has(&self, option: &str) -> bool {
         self.0.get(option).is_some_and(|value| value == "y")

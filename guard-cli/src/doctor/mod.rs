@@ -86,7 +86,11 @@ fn count(checks: &[Check], verdict: Verdict) -> usize {
 fn describe(checks: &[Check]) -> String {
     let mut out: String = checks.iter().map(line).collect();
     let sentence = match count(checks, Verdict::Problem) {
-        0 => "Enforcement is possible on this machine.".to_owned(),
+        0 => {
+            "Enforcement is possible on this machine, as far as can be told without loading an LSM \
+              program."
+                .to_owned()
+        }
         1 => {
             "Enforcement is NOT possible on this machine, because of the problem above.".to_owned()
         }

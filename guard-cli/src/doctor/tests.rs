@@ -12,6 +12,7 @@ fn good() -> Facts {
         release: "6.12.9-amd64".into(),
         config: Some(("/boot/config".into(), KernelConfig::parse(config))),
         lsm: Ok("lockdown,capability,yama,bpf".into()),
+        cmdline: "quiet".into(),
         lockdown: Some("[none] integrity confidentiality".into()),
         btf: Ok(5_000_000),
         mounts: "bpf /sys/fs/bpf bpf rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n".into(),
@@ -84,6 +85,20 @@ fn the_advice_names_the_whole_boot_parameter() {
     facts.lsm = Ok("capability,yama".into());
     let advice = lsm(&facts).advice.unwrap();
     assert!(advice.contains("lsm=capability,yama,bpf"), "{advice}");
+}
+
+#[test]
+fn without_securityfs_the_boot_parameter_and_the_default_list_are_told() {
+    let mut facts = good();
+    facts.lsm = Err(Error::from(ErrorKind::NotFound));
+    let config = KernelConfig::parse("CONFIG_LSM=\"yama,bpf\"\n");
+    facts.config = Some(("/c".into(), config));
+    let check = lsm(&facts);
+    assert!(check.found.contains("not known") && check.found.contains("yama,bpf"), "{check:?}");
+    facts.cmdline = "lsm=yama,bpf quiet lsm=yama".into();
+    let check = lsm(&facts);
+    assert!(check.found.starts_with("not active: the boot parameter"), "{check:?}");
+    assert!(check.advice.unwrap().contains("lsm=yama,bpf"));
 }
 
 #[test]

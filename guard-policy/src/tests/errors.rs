@@ -47,6 +47,16 @@ fn an_unknown_attribute_action_or_type_names_its_place() {
 }
 
 #[test]
+fn what_is_wrong_for_several_entity_types_is_said_once() {
+    let found = lines("permit (principal, action, resource) when { resource.nope };");
+    let [line] = found.as_slice() else { panic!("{found:?}") };
+    assert!(line.starts_with("1:45 attribute `nope` not found on Guard::"), "{line}");
+    for name in ["Guard::Endpoint", "Guard::File", "Guard::Hold", "Guard::Program"] {
+        assert!(line.contains(name), "{line}");
+    }
+}
+
+#[test]
 fn a_wrong_type_names_its_place() {
     let found = lines(
         "permit (principal, action == Guard::Action::\"connect\", resource)\n\
