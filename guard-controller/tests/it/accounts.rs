@@ -164,3 +164,27 @@ async fn every_change_of_a_user_is_evidence_and_no_secret_is_stored() {
         }
     }
 }
+
+#[tokio::test]
+async fn users_and_their_groups_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let controller = &running.controller;
+    let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect();
+    let spec = |name: &str, count| UserSpec {
+        name: name.into(),
+        groups: groups(count),
+        ..UserSpec::default()
+    };
+    let many = controller.create_user(spec("ann", service::GROUPS_MAX + 1), "admin").await;
+    assert!(matches!(many, Err(AccountError::Invalid { what: "group", .. })));
+    controller.create_user(spec("ann", service::GROUPS_MAX), "admin").await.unwrap();
+    // The first user and ann are there already.
+    let fill = "WITH RECURSIVE n (i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+                INSERT INTO users (name, roles_json, groups_json, principals_json, created_unix_ms) \
+                SELECT 'u' || i, '[]', '[]', '[]', 0 FROM n";
+    sql(dir.path(), fill).await;
+    let full = controller.create_user(spec("bob", 0), "admin").await;
+    assert!(matches!(full, Err(AccountError::TooMany { what: "users", max: service::USERS_MAX })));
+    running.shutdown().await;
+}

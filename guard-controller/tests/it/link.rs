@@ -49,6 +49,13 @@ async fn a_link_that_does_not_begin_with_a_valid_hello_ends() {
         |hello: &mut guard_proto::v1::Hello| hello.coverage_json = "{".into(),
         |hello: &mut guard_proto::v1::Hello| hello.hostname = "x".repeat(254),
         |hello: &mut guard_proto::v1::Hello| hello.pending_hold_ids = vec!["x".into()],
+        |hello: &mut guard_proto::v1::Hello| {
+            hello.pending_hold_ids = vec![Uuid::nil().to_string(); 16_385];
+        },
+        |hello: &mut guard_proto::v1::Hello| {
+            hello.coverage_json = format!("[{}]", " ".repeat(64 << 10));
+        },
+        |hello: &mut guard_proto::v1::Hello| hello.kernel = "x".repeat(257),
     ] {
         let mut agent = Agent::silent(running.rpc_addr, &host, boot()).await.unwrap();
         let mut bad = hello(agent.boot, &[]);
@@ -70,6 +77,25 @@ async fn links_beyond_the_limit_are_refused() {
     let mut second = Agent::silent(running.rpc_addr, &host, boot()).await.unwrap();
     second.send(Message::Hello(hello(second.boot, &[]))).await;
     assert_eq!(second.end().await.code(), Code::ResourceExhausted);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    // Twice as many connections as links.
+    config.limits.links = 1;
+    let running = Controller::start(config).await.unwrap();
+    let host = enrolled(&running).await;
+    let connect = || tokio::net::TcpStream::connect(running.rpc_addr);
+    let (_one, two) = (connect().await.unwrap(), connect().await.unwrap());
+    let linking = Agent::silent(running.rpc_addr, &host, boot());
+    tokio::pin!(linking);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut linking).await;
+    assert!(early.is_err(), "there was a third place");
+    drop(two);
+    assert!(linking.await.is_ok());
     running.shutdown().await;
 }
 
