@@ -10,8 +10,9 @@ use super::{
     signed::{Signed, Via},
 };
 use axum::{
-    body::{Body, to_bytes},
-    extract::{MatchedPath, Request, State},
+    Form,
+    body::{Body, Bytes, to_bytes},
+    extract::{FromRequest as _, MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Redirect, Response},
@@ -118,7 +119,7 @@ async fn check_csrf(request: Request, signed: &Signed) -> Result<Request, Proble
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
     let given = match parts.headers.get(CSRF_HEADER) {
         Some(value) => value.to_str().ok().map(|value| Zeroizing::new(value.to_owned())),
-        None => field_of(&parts.headers, &bytes),
+        None => field_of(&parts.headers, &bytes).await,
     };
     if !given.is_some_and(|given| equal(given.as_bytes(), signed.csrf.as_bytes())) {
         return Err(Problem::forbidden(
@@ -128,13 +129,12 @@ async fn check_csrf(request: Request, signed: &Signed) -> Result<Request, Proble
     Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
-fn field_of(headers: &HeaderMap, body: &[u8]) -> Option<Zeroizing<String>> {
-    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    if !content_type.starts_with("application/x-www-form-urlencoded") {
-        return None;
-    }
-    let uri = format!("/?{}", std::str::from_utf8(body).ok()?).parse().ok()?;
-    let fields = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok()?.0;
+/// The form field, if the body is a form at all.
+async fn field_of(headers: &HeaderMap, body: &Bytes) -> Option<Zeroizing<String>> {
+    let mut request = Request::new(Body::from(body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = headers.clone();
+    let Form(fields) = Form::<Vec<(String, String)>>::from_request(request, &()).await.ok()?;
     let value = fields.into_iter().find(|(name, _)| name == CSRF_FIELD)?.1;
     Some(Zeroizing::new(value))
 }

@@ -7,7 +7,7 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time from a request's head to its response's head. Reading evidence from a cold disk is
 /// the slowest honest request.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time for a client to send a request's head: what a slow-loris attack would stretch.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -111,7 +111,15 @@ impl From<DecideError> for Problem {
             E::ReasonTooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "reason-too-long"),
             E::Store(cause) => return Self::internal(cause),
         };
-        Self::new(status, kind, sentence(&error.to_string()))
+        Self::new(status, kind, sentence(&in_words(&error)))
+    }
+}
+
+/// Why a decision is refused, with the policy's own words where it is policy that refuses.
+pub(crate) fn in_words(error: &DecideError) -> String {
+    match error {
+        DecideError::NotAllowed(refusal) => refusal.to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         App,
         extract::{InPath, JsonBody, Params},
         pages::history::{optional, states},
-        problem::Problem,
+        problem::{Problem, in_words},
         signed::Signed,
     },
 };
@@ -40,7 +40,7 @@ impl HoldItem {
         let action = &hold.request.action;
         let line = format!("{} {}", action.verb_line(), action.object_line());
         let why_not = if hold.state.is_open() {
-            app.controller.may_decide(&hold, &signed.actor()).err().map(|error| error.to_string())
+            app.controller.may_decide(&hold, &signed.actor()).err().map(|error| in_words(&error))
         } else {
             Some(format!("it is already {}", hold.state.name()))
         };
