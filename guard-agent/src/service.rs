@@ -5,6 +5,8 @@
 //!   → link, socket → run … shutdown → evidence "stopped" → spool flushed → link told
 //! ```
 
+mod host;
+
 use crate::{
     context::Proc,
     decide::Decider,
@@ -13,7 +15,7 @@ use crate::{
     kernel::{Kernel, LoadError, ebpf::Ebpf, load::EbpfConfig},
     link::{
         FROM_LINK_MAX, FromLink, Link, LinkConfig, TO_LINK_MAX,
-        enrol::{EnrolError, Join, enrol_patiently},
+        enrol::EnrolError,
         identity::{Identity, IdentityError},
         tls::CaPin,
     },
@@ -21,7 +23,7 @@ use crate::{
     socket::{self, Socket, SocketError},
     spool::{Spool, SpoolConfig, SpoolError},
 };
-use guard_model::{BootId, Coverage, CoverageState, HostId};
+use guard_model::{BootId, Coverage, CoverageState};
 use guard_policy::Policy;
 use guard_proto::InvalidField;
 use nix::fcntl::{Flock, FlockArg};
@@ -209,16 +211,16 @@ pub async fn run_with<K: Kernel>(
     tokio::pin!(shutdown);
     let facts = Facts::read()?;
     let identity = tokio::select! {
-        identity = identify(&config, &state, &facts.hostname) => identity?,
+        identity = host::identify(&config, &state, &facts.hostname) => identity?,
         () = &mut shutdown => return Ok(()),
     };
     let host = match &identity {
         Some(identity) => identity.host,
-        None => local_host_id(&state)?,
+        None => host::local_host_id(&state)?,
     };
     let boot = facts.boot;
     let spool = Spool::open(&SpoolConfig {
-        root: state.path("spool"),
+        root: host::spool_root(&state, host)?,
         limit_bytes: config.spool_limit_bytes,
         host,
         boot,
@@ -271,9 +273,9 @@ pub async fn run_with<K: Kernel>(
     Ok(ended?)
 }
 
-/// Refuses where no program at all enforces one of the actions: to a session, everything of that kind
-/// would be allowed without a trace. One program of several that is absent is said aloud, and to everybody
-/// who asks for the coverage.
+/// Refuses where no program at all enforces one of the actions: to a session, everything of that
+/// kind would be allowed without a trace. One program of several that is absent is said aloud, and
+/// to everybody who asks for the coverage.
 fn require_coverage(coverage: &[Coverage]) -> Result<(), AgentError> {
     for action in ["exec", "open", "connect"] {
         let is_absent = |row: &&Coverage| row.state == CoverageState::Absent;
@@ -319,48 +321,6 @@ async fn stop(spool: Spool, link: Option<JoinHandle<()>>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         link.abort();
-    }
-}
-
-/// This host's identity with its controller: the one on file, or a new one. None without a
-/// controller.
-async fn identify(
-    config: &Config,
-    state: &State,
-    hostname: &str,
-) -> Result<Option<Identity>, AgentError> {
-    let Some(controller) = &config.controller else { return Ok(None) };
-    let path = state.path("identity.json");
-    if let Some(identity) = Identity::load(&path)? {
-        if identity.expires_unix_ms > crate::clock::unix_ms() || controller.join.is_none() {
-            return Ok(Some(identity));
-        }
-        tracing::warn!("this host's certificate has expired; it joins anew");
-    }
-    let url = controller.url.clone();
-    let Some((token, ca_pin)) = controller.join.clone() else {
-        return Err(AgentError::NotJoined { url });
-    };
-    let identity = enrol_patiently(&Join { url, token, ca_pin }, hostname).await?;
-    // A crash before this line wastes the token, and nothing else.
-    identity.save(&path)?;
-    tracing::info!(host = %identity.host, "joined");
-    Ok(Some(identity))
-}
-
-/// The id of a host without a controller: drawn once.
-fn local_host_id(state: &State) -> Result<HostId, AgentError> {
-    let path = state.path("host-id");
-    match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|error: uuid::Error| {
-            file("understand", &path, io::Error::new(io::ErrorKind::InvalidData, error))
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id = HostId(uuid::Uuid::new_v4());
-            fs::write(&path, id.to_string()).map_err(|source| file("write", &path, source))?;
-            Ok(id)
-        }
-        Err(source) => Err(file("read", &path, source)),
     }
 }
 
@@ -429,13 +389,5 @@ mod tests {
         assert!(matches!(State::open(&path), Err(AgentError::Running { .. })));
         drop(first);
         State::open(&path).unwrap();
-    }
-
-    #[test]
-    fn a_host_without_a_controller_keeps_the_id_that_it_drew() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = State::open(directory.path()).unwrap();
-        let id = local_host_id(&state).unwrap();
-        assert_eq!(local_host_id(&state).unwrap(), id);
     }
 }

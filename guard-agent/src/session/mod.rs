@@ -120,7 +120,9 @@ impl Sessions {
     }
 
     /// Puts back a session that an earlier guard-agent started; its tasks come by reconciling.
+    /// Its id is derived anew: the host may have another one now.
     pub fn restore(&mut self, handle: u64, info: SessionInfo) {
+        let info = SessionInfo { id: self.id(handle), ..info };
         if self.running.len() < SESSIONS_MAX && !self.running.contains_key(&handle) {
             self.insert(handle, info, HashMap::new());
         }
