@@ -31,7 +31,9 @@ pub struct PolicyError {
 impl PolicyError {
     /// `None` if there is no problem.
     pub(crate) fn of(mut problems: Vec<Problem>) -> Option<Self> {
-        problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        problems.sort_by(|a, b| {
+            (&a.file, a.line, a.column, &a.found).cmp(&(&b.file, b.line, b.column, &b.found))
+        });
         problems.dedup();
         let problems = one_for_all_types(problems);
         (!problems.is_empty()).then_some(Self { problems })
