@@ -207,6 +207,7 @@ async fn enrol(controller: &Controller, boot: BootId) -> HostId {
         kernel: "6.12.57-1-cloud-amd64".into(),
         coverage_json: serde_json::to_string(&coverage).unwrap(),
         policy_digest: Policy::default_policy().digest().into(),
+        hostname: "build-7".into(),
         ..Hello::default()
     };
     controller.host_linked(host, boot, &hello, &HashSet::new()).await.unwrap();

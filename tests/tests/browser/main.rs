@@ -43,7 +43,8 @@ fn a_hold_appears_and_is_approved_and_another_denied_by_keyboard_alone() {
     let browser = driver.browser(&dir.path().join("profile"), true).unwrap();
     sign_in(&browser, &fake.sign_in_url("ann", &[Role::Approver]));
     browser.open(&fake.url("/")).unwrap();
-    assert!(browser.text("#queue").unwrap().contains("Nothing waits"));
+    let empty = |b: &Browser<'_>| Ok(b.text("#queue")?.contains("Nothing waits"));
+    browser.wait_for("an empty queue", empty).unwrap();
     browser.run("window.sameDocument = true").unwrap();
     std::thread::sleep(Duration::from_millis(500));
 

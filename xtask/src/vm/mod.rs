@@ -101,8 +101,6 @@ pub(crate) struct Request {
 pub(crate) struct Ended {
     /// The command's exit status.
     pub status: u8,
-    /// Everything that the guest reported.
-    pub reports: Vec<Report>,
 }
 
 /// Runs the command line's request.
@@ -183,12 +181,12 @@ pub(crate) fn boot_and_run(
         let console = scratch.path().join(machine::CONSOLE);
         let _ = fs::copy(console, out.join(machine::CONSOLE));
     }
-    verdict(reports, scratch.path())
+    verdict(&reports, scratch.path())
 }
 
 /// What the reports say all in all.
-fn verdict(reports: Vec<Report>, scratch: &Path) -> Result<Ended> {
-    for report in &reports {
+fn verdict(reports: &[Report], scratch: &Path) -> Result<Ended> {
+    for report in reports {
         if let Report::Trouble { text } = report {
             bail!("in the VM: {text}");
         }
@@ -198,7 +196,7 @@ fn verdict(reports: Vec<Report>, scratch: &Path) -> Result<Ended> {
         _ => None,
     });
     match exit {
-        Some(status) => Ok(Ended { status, reports }),
+        Some(status) => Ok(Ended { status }),
         None => {
             show_console(scratch);
             bail!("the VM ended without a word (exit status {TROUBLE}); its console is above")

@@ -118,13 +118,17 @@ pub(crate) fn run(
     Ok(ended(status, timed_out, took))
 }
 
+/// Copies by plain reads and writes: `io::copy` would splice, which the ports do not take.
 fn relay(
     mut from: impl io::Read + Send + 'static,
     to: io::Result<fs::File>,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
-        if let Ok(mut to) = to {
-            let _ = io::copy(&mut from, &mut to);
+        let Ok(mut to) = to else { return };
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            // With nobody to read it, the command still must not see its stream break.
+            let _ = io::Write::write_all(&mut to, buffer.get(..n).unwrap_or_default());
         }
     })
 }

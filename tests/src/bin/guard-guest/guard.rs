@@ -27,6 +27,8 @@ const CONTROLLER_STATE: &str = "/var/lib/guard/controller";
 const SOCKET: &str = "/run/guard/agent.sock";
 const JOIN_TOKEN: &str = "/run/guard/join-token";
 const API_TOKEN: &str = "/run/guard/api-token";
+/// Where packages that are not the distribution's put programs.
+const BIN: &str = "/usr/local/bin";
 const RPC_PORT: u16 = 7444;
 /// Programs that a session and the scenarios use.
 const INSTALLED: [&str; 4] = ["guard", "guard-agent", "guard-controller", "guard-workload"];
@@ -50,6 +52,8 @@ impl Guard {
 
     /// Starts both with a policy, and waits until actions are held and the page answers.
     pub(crate) fn start_with(policy: Option<&Path>) -> Result<Self, Trouble> {
+        // Debian makes it in a maintainer script, and none ran.
+        fs::create_dir_all(BIN).map_err(|error| format!("{BIN}: {error}"))?;
         for name in INSTALLED {
             install(name)?;
         }
@@ -166,7 +170,7 @@ impl Guard {
 /// A bind mount of the payload's program where a package would put it: rules about programs see the
 /// path that they would see on a real host.
 fn install(name: &str) -> Result<(), Trouble> {
-    let to = format!("/usr/local/bin/{name}");
+    let to = format!("{BIN}/{name}");
     File::create(&to).map_err(|error| format!("{to}: {error}"))?;
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&to, mode).map_err(|error| format!("{to}: {error}"))?;

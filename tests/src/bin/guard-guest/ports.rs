@@ -53,14 +53,19 @@ impl Ports {
     /// A file for `--out`. What grows while it is sent is cut at the announced size; what shrinks is
     /// filled with spaces, so that the stream stays in step.
     pub(crate) fn send_file(&mut self, name: &str, path: &Path) {
-        let Ok(mut file) = File::open(path) else { return };
+        let Ok(file) = File::open(path) else { return };
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
         if self.announce(name, bytes).is_err() {
             return;
         }
-        let sent = io::copy(&mut Read::take(&mut file, bytes), &mut self.output).unwrap_or(0);
-        let mut rest = Read::take(io::repeat(b' '), bytes - sent.min(bytes));
-        let _ = io::copy(&mut rest, &mut self.output);
+        // Plain reads and writes: `io::copy` would splice, which the ports do not take.
+        let mut source = file.chain(io::repeat(b' ')).take(bytes);
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(n @ 1..) = source.read(&mut buffer) {
+            if self.output.write_all(buffer.get(..n).unwrap_or_default()).is_err() {
+                return;
+            }
+        }
     }
 
     /// A JSON file for `--out`.
