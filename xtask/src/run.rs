@@ -1,7 +1,10 @@
 //! Running other programs: quietly if they succeed, with all they said if not.
 
 use anyhow::{Context as _, Result, bail};
-use std::process::{Command, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// Says what takes a while, to people: stdout belongs to what the user runs.
 pub(crate) fn say(text: impl AsRef<str>) {
@@ -50,11 +53,28 @@ pub(crate) fn loudly(command: &mut Command) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Whether a program is on the PATH.
+/// Where a program is: on the PATH, or where Debian keeps the administrator's, which is not on the
+/// PATH of everybody.
+pub(crate) fn locate(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    directories.map(|directory| directory.join(program)).find(|path| path.is_file())
+}
+
+/// Whether a program can be run.
 pub(crate) fn have(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-    })
+    locate(program).is_some()
+}
+
+/// A program from wherever it is.
+pub(crate) fn tool(program: &str) -> Command {
+    Command::new(locate(program).unwrap_or_else(|| program.into()))
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// A command in the repository's root.

@@ -80,7 +80,7 @@ impl Apt {
     }
 
     /// Downloads packages, without their dependencies, into `to`.
-    pub(crate) fn download(&self, packages: &[&str], to: &Path) -> Result<()> {
+    pub(crate) fn download(&self, packages: &[String], to: &Path) -> Result<()> {
         fs::create_dir_all(to)?;
         let mut command = self.command("apt-get");
         quietly(command.current_dir(to).args(["-q", "download"]).args(packages)).map(drop)
@@ -88,27 +88,33 @@ impl Apt {
 
     /// Downloads packages and all that they depend on, as for a machine that has nothing; the files.
     pub(crate) fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
-        let install = ["-q", "-y", "--allow-unauthenticated=false", "install"];
-        let mut command = self.command("apt-get");
-        command.args(["-o", "Debug::NoLocking=1"]).args(install);
-        quietly(command.args(["--download-only"]).args(packages))?;
-        let mut command = self.command("apt-get");
-        let listed =
-            quietly(command.args(install).args(["--print-uris", "--reinstall"]).args(packages))?;
-        // Everything is in the archive already: what is left to print are the names that apt wants.
+        let install = |options: &[&str]| {
+            let mut command = self.command("apt-get");
+            // Without this, apt takes the machine's own dpkg lock.
+            command.args(["-q", "-y", "-o", "Debug::NoLocking=1"]).args(options);
+            quietly(command.arg("install").args(packages))
+        };
+        install(&["--download-only"])?;
+        // The archive may hold older versions too: which files are meant is what apt would fetch into
+        // an empty one.
+        let empty = self.directory.join("empty");
+        fs::create_dir_all(empty.join("partial"))?;
+        let elsewhere = format!("Dir::Cache::archives={}", empty.display());
+        let listed = install(&["--print-uris", "-o", &elsewhere])?;
         let archives = self.directory.join("archives");
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&archives)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                files.push(path);
-            }
+        let files: Vec<PathBuf> = deb_names(&listed).map(|name| archives.join(name)).collect();
+        match files.iter().find(|file| !file.is_file()) {
+            Some(file) => bail!("apt did not download {}", file.display()),
+            None if files.is_empty() => bail!("apt named nothing for {}", packages.join(" ")),
+            None => Ok(files),
         }
-        if files.is_empty() {
-            bail!("apt downloaded nothing for {}; it said: {listed}", packages.join(" "));
-        }
-        Ok(files)
     }
+}
+
+/// `'http://…/bash_5.2.deb' bash_5.2_amd64.deb 1234 SHA256:…` → `bash_5.2_amd64.deb`.
+fn deb_names(listed: &str) -> impl Iterator<Item = &str> {
+    let uris = listed.lines().filter(|line| line.starts_with('\''));
+    uris.filter_map(|line| line.split(' ').nth(1)).filter(|name| name.ends_with(".deb"))
 }
 
 /// Unpacks a package without running anything of it.
@@ -132,7 +138,7 @@ fn mirror() -> Result<String> {
             .filter(|line| line.starts_with("URIs:") || line.starts_with("deb "))
             .flat_map(str::split_ascii_whitespace)
             .find(|word| {
-                word.starts_with("http") && word.trim_end_matches('/').ends_with("debian")
+                word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian")
             });
         if let Some(mirror) = mirror {
             return Ok(mirror.to_owned());
@@ -143,4 +149,16 @@ fn mirror() -> Result<String> {
     }
     Err(anyhow::anyhow!("{KEYRING} is missing"))
         .context("kernels and the VM's root tree come from Debian: install debian-archive-keyring")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deb_names;
+
+    #[test]
+    fn the_files_that_apt_names_are_found() {
+        let listed = "Reading package lists...\n'http://m/bash_5.2%3a1.deb' bash_5.2%3a1_amd64.deb 9 \
+                      SHA256:00\nAfter this operation, 9 MB\n";
+        assert_eq!(deb_names(listed).collect::<Vec<_>>(), ["bash_5.2%3a1_amd64.deb"]);
+    }
 }

@@ -63,16 +63,9 @@ pub(crate) fn prepare(cache: &Path, kernel: Kernel) -> Result<PathBuf> {
     let tree = cache.join("kernels").join(kernel.name());
     once(&tree, &format!("fetching kernel {kernel}"), |part| {
         let apt = Apt::new(cache)?;
-        let package = apt.with_lists(|apt| newest(apt, kernel))?;
         let downloads = part.join("download");
-        apt.download(&[&package], &downloads)?;
-        // From 7.x on the image is a shell around two packages that hold the files.
-        for split in ["binary", "modules"] {
-            let name = package.replacen("image", split, 1);
-            if apt.versions(&name).is_ok_and(|versions| !versions.is_empty()) {
-                apt.download(&[&name], &downloads)?;
-            }
-        }
+        // The archive forgets old packages: lists that are older than it name files that are gone.
+        apt.with_lists(|apt| apt.download(&packages(apt, kernel)?, &downloads))?;
         for entry in fs::read_dir(&downloads)? {
             unpack(&entry?.path(), part)?;
         }
@@ -80,6 +73,16 @@ pub(crate) fn prepare(cache: &Path, kernel: Kernel) -> Result<PathBuf> {
         Ok(fs::remove_dir_all(&downloads)?)
     })?;
     Ok(tree)
+}
+
+/// The newest image; from 7.x on it is a shell around two packages that hold the files.
+fn packages(apt: &Apt, kernel: Kernel) -> Result<Vec<String>> {
+    let image = newest(apt, kernel)?;
+    let split = ["binary", "modules"].map(|part| image.replacen("image", part, 1));
+    let is_there = |name: &String| apt.versions(name).is_ok_and(|versions| !versions.is_empty());
+    let mut packages: Vec<String> = split.into_iter().filter(is_there).collect();
+    packages.push(image);
+    Ok(packages)
 }
 
 fn newest(apt: &Apt, kernel: Kernel) -> Result<String> {

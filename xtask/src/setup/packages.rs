@@ -1,8 +1,8 @@
 //! Programs from the machine's own distribution.
 
-use crate::run::{have, quietly, say};
+use crate::run::{have, is_root, quietly, say};
 use anyhow::{Result, bail};
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 /// A program, and the Debian package that brings it.
 type Need = (&'static str, &'static str);
@@ -17,6 +17,7 @@ pub(crate) const VM: &[Need] = &[
     ("busybox", "busybox-static"),
     ("mke2fs", "e2fsprogs"),
     ("xz", "xz-utils"),
+    ("zstd", "zstd"),
     ("dpkg-deb", "dpkg"),
     ("strip", "binutils"),
 ];
@@ -24,34 +25,61 @@ pub(crate) const VM: &[Need] = &[
 pub(crate) const BROWSER: &[Need] =
     &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
-/// Installs what is missing.
+/// Only who is not root needs it: for the owners in the VM's root tree.
+const FAKEROOT: Need = ("fakeroot", "fakeroot");
+
+/// Installs what is missing, or says what to install.
 pub(crate) fn install(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&str> =
-        needs.iter().filter(|(program, _)| !have(program)).map(|(_, package)| *package).collect();
+    let fakeroot = (!is_root()).then_some(&FAKEROOT);
+    let missing: Vec<&Need> =
+        needs.iter().chain(fakeroot).filter(|(program, _)| !have(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
-    if !have("apt-get") {
-        bail!("missing: {list} (names of Debian packages): install them, then try again");
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let list = packages.join(" ");
+    if !Path::new("/etc/debian_version").exists() || !have("apt-get") {
+        bail!(elsewhere(&missing));
     }
-    // SAFETY: no preconditions.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() && !have("sudo") {
         bail!("missing: {list}: install them as root with `apt-get install {list}`");
     }
     say(format!("installing {list}"));
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]);
-        command
+    let apt = |args: &[&str]| {
+        let mut command = Command::new(if is_root() { "env" } else { "sudo" });
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]);
+        quietly(command.args(args))
     };
-    let install = |command: &mut Command| {
-        quietly(command.args(["install", "--no-install-recommends"]).args(&missing))
-    };
+    let install = [&["install", "--no-install-recommends"], &packages[..]].concat();
     // The lists may be there already; only if not is the network asked for them.
-    if install(&mut apt()).is_err() {
-        quietly(apt().arg("update"))?;
-        install(&mut apt())?;
+    if apt(&install).is_err() {
+        apt(&["update"])?;
+        apt(&install)?;
     }
-    Ok(())
+    match needs.iter().find(|(program, _)| !have(program)) {
+        Some((program, package)) => bail!("{package} is installed, but {program} is not there"),
+        None => Ok(()),
+    }
+}
+
+/// What a machine that is not Debian lacks.
+fn elsewhere(missing: &[&Need]) -> String {
+    let mut text =
+        "this machine is not Debian, so install these yourself and try again:".to_owned();
+    for (program, package) in missing {
+        text += &format!("\n  {program} (in Debian: package {package})");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILD, elsewhere};
+
+    #[test]
+    fn another_system_is_told_each_program_and_where_debian_has_it() {
+        let text = elsewhere(&BUILD.iter().collect::<Vec<_>>());
+        assert!(text.contains("clang-22 (in Debian: package clang-22)"), "{text}");
+        assert!(text.contains("llvm-config-22 (in Debian: package llvm-22-dev)"), "{text}");
+    }
 }

@@ -1,17 +1,20 @@
 //! The VM's root file system: a small real Debian 13, unpacked without running anything of it.
 
 use super::debian::{Apt, unpack};
-use crate::{cache::once, run::quietly};
+use crate::{
+    cache::once,
+    run::{is_root, locate, quietly, tool},
+};
 use anyhow::{Context as _, Result};
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
 
 /// What a session finds there.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 26] = [
     "base-files",
     "bash",
     "coreutils",
@@ -22,25 +25,29 @@ const PACKAGES: [&str; 20] = [
     "git",
     "grep",
     "gzip",
+    "hostname",
     "iproute2",
     "libc-bin",
+    "login",
     "mawk",
+    "mount",
+    "netbase",
+    "netcat-openbsd",
     "openssh-client",
     "procps",
     "python3",
     "sed",
+    "strace",
     "tar",
     "util-linux",
     "busybox-static",
 ];
 
 /// Bumped with what this file makes: names the cached image.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Room for the tree and for what sessions write; the image is sparse.
 const SIZE: &str = "2G";
-
-const DEV_UID: u32 = 1000;
 
 pub(crate) fn prepare(cache: &Path) -> Result<PathBuf> {
     let path = cache.join(format!("root-v{VERSION}.ext4"));
@@ -53,18 +60,26 @@ pub(crate) fn prepare(cache: &Path) -> Result<PathBuf> {
             let tree = tempfile::tempdir_in(cache)?;
             unpack_all(&debs, tree.path())?;
             finish(tree.path()).context("the root tree")?;
-            let mut mke2fs = Command::new("mke2fs");
-            // Old features only: the oldest kernel of the matrix must mount it.
-            mke2fs.args(["-q", "-F", "-t", "ext4", "-O", "^orphan_file,^metadata_csum_seed", "-d"]);
-            if quietly(mke2fs.arg(tree.path()).arg(part).arg(SIZE)).is_err() {
-                let mut plain = Command::new("mke2fs");
-                plain.args(["-q", "-F", "-t", "ext4", "-d"]);
-                quietly(plain.arg(tree.path()).arg(part).arg(SIZE))?;
-            }
-            Ok(())
+            image(tree.path(), part)
         },
     )?;
     Ok(path)
+}
+
+/// Owners and image in one go, so that fakeroot can stand in for root.
+fn image(tree: &Path, to: &Path) -> Result<()> {
+    // No journal: the machine is thrown away. No features that the oldest kernel cannot mount.
+    let script = r#"set -e
+        chown -R 0:0 "$1"
+        chown -R 1000:1000 "$1/home/dev"
+        "$3" -q -F -t ext4 -O ^has_journal,^metadata_csum_seed -m 0 -d "$1" "$2" "$4""#;
+    let mut shell = Command::new(if is_root() { "sh" } else { "fakeroot" });
+    if !is_root() {
+        shell.arg("sh");
+    }
+    let mke2fs = locate("mke2fs").context("no mke2fs (package e2fsprogs)")?;
+    shell.args(["-c", script, "sh"]).arg(tree).arg(to).arg(mke2fs).arg(SIZE);
+    quietly(&mut shell).map(drop)
 }
 
 /// base-files first: it makes /bin, /lib and /sbin links into /usr.
@@ -103,15 +118,17 @@ fn finish(tree: &Path) -> Result<()> {
         fs::write(tree.join(path), text).with_context(|| path.to_owned())?;
     }
     fs::set_permissions(tree.join("etc/shadow"), fs::Permissions::from_mode(0o640))?;
-    for directory in ["proc", "sys", "dev", "run", "tmp", "root", "home", "mnt"] {
+    for directory in ["proc", "sys", "dev", "run", "tmp", "root", "home", "mnt", "usr/local/bin"] {
         fs::create_dir_all(tree.join(directory))?;
     }
     fs::set_permissions(tree.join("root"), fs::Permissions::from_mode(0o700))?;
-    for (to, link) in [("mawk", "usr/bin/awk"), ("dash", "usr/bin/sh"), ("bash", "usr/bin/rbash")] {
+    for (to, link) in
+        [("mawk", "usr/bin/awk"), ("dash", "usr/bin/sh"), ("nc.openbsd", "usr/bin/nc")]
+    {
         let _ = fs::remove_file(tree.join(link));
         symlink(to, tree.join(link)).with_context(|| link.to_owned())?;
     }
-    quietly(Command::new("ldconfig").arg("-r").arg(tree))?;
+    quietly(tool("ldconfig").arg("-r").arg(tree))?;
     home(tree)
 }
 
@@ -136,7 +153,5 @@ fn home(tree: &Path) -> Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     fs::set_permissions(home.join(".ssh"), fs::Permissions::from_mode(0o700))?;
-    quietly(Command::new("chown").args(["-R", "1000:1000"]).arg(&home))?;
-    chown(&home, Some(DEV_UID), Some(DEV_UID))?;
     Ok(())
 }

@@ -61,15 +61,15 @@ fn rust_src(cache: &Path, release: &str) -> Result<()> {
     let tree = cache.join(format!("rust-src-{release}"));
     once(&tree, "fetching rust-src", |part| {
         let apt = debian::Apt::new(cache)?;
-        let version = apt.with_lists(|apt| {
+        let downloads = part.join("download");
+        apt.with_lists(|apt| {
             let versions = apt.versions("rust-src")?;
             let found = versions.into_iter().find(|version| version.starts_with(release));
-            found.with_context(|| {
+            let version = found.with_context(|| {
                 format!("Debian has no rust-src {release}: `rustup component add rust-src`")
-            })
+            })?;
+            apt.download(&[format!("rust-src={version}")], &downloads)
         })?;
-        let downloads = part.join("download");
-        apt.download(&[&format!("rust-src={version}")], &downloads)?;
         for entry in fs::read_dir(&downloads)? {
             debian::unpack(&entry?.path(), part)?;
         }

@@ -1,7 +1,10 @@
 //! The payload disk: Guard as just built, the job, the policy, the user's files.
 
 use super::Request;
-use crate::{build::Built, run::quietly};
+use crate::{
+    build::Built,
+    run::{quietly, tool},
+};
 use anyhow::{Context as _, Result};
 use guard_vm_wire::JOB_FILE;
 use std::{
@@ -45,7 +48,7 @@ pub(crate) fn make(scratch: &Path, built: &Built, request: &Request) -> Result<P
     let used: u64 = used.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let image = scratch.join("payload.ext4");
     let size = format!("{}k", used + used / 8 + SLACK_KIB);
-    let mut mke2fs = Command::new("mke2fs");
+    let mut mke2fs = tool("mke2fs");
     mke2fs.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]);
     quietly(mke2fs.arg(&tree).arg(&image).arg(size))?;
     Ok(image)
