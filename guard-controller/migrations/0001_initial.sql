@@ -1,4 +1,5 @@
--- Times are milliseconds since 1970 (…_unix_ms). Ids are UUIDs as text. Tokens are stored as SHA-256 only.
+-- Times are milliseconds since 1970 (…_unix_ms). Ids are UUIDs as text. Tokens are stored as
+-- SHA-256 only.
 
 -- `controller_id`: the host id under which the controller's own evidence stands.
 CREATE TABLE meta (
@@ -95,7 +96,8 @@ CREATE TABLE own_chain (
     last INTEGER NOT NULL
 ) STRICT;
 
--- The controller's own records, written in the transaction of what they tell of, then moved to evidence.
+-- The controller's own records, written in the transaction of what they tell of, then moved to
+-- evidence.
 CREATE TABLE outbox (
     host        TEXT NOT NULL,
     boot        TEXT NOT NULL,

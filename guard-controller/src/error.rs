@@ -1,4 +1,5 @@
-//! What can go wrong, in words for operators; what a remote party is told is cut to less at the edges.
+//! What can go wrong, in words for operators; what a remote party is told is cut to less at the
+//! edges.
 
 use guard_model::{HoldId, HoldState};
 use guard_policy::ApproveRefusal;

@@ -1,8 +1,8 @@
 //! guard-controller: where people decide.
 //!
-//! Hosts link over gRPC ([`rpc`]) and send holds and evidence; people decide in a browser or over REST
-//! ([`web`]). Between them stands [`Controller`] ([`service`]), which drives the sans-I/O approval state
-//! machine ([`engine`]) and keeps everything in SQLite ([`db`], [`evidence`]).
+//! Hosts link over gRPC ([`rpc`]) and send holds and evidence; people decide in a browser or over
+//! REST ([`web`]). Between them stands [`Controller`] ([`service`]), which drives the sans-I/O
+//! approval state machine ([`engine`]) and keeps everything in SQLite ([`db`], [`evidence`]).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
@@ -25,6 +25,6 @@ pub use config::{Config, FirstUser, Limits};
 pub use error::{AccountError, DecideError, StartError, StoreError};
 pub use service::{Controller, JoinToken, Running};
 pub use view::{
-    Change, EvidenceFilter, HoldFilter, HoldView, HostView, ProcessView, SessionSummary, SessionView,
-    StoredRecord,
+    Change, EvidenceFilter, HoldFilter, HoldView, HostView, ProcessView, SessionSummary,
+    SessionView, StoredRecord,
 };

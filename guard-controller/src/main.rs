@@ -21,8 +21,8 @@ use tracing_subscriber::EnvFilter;
 #[command(after_help = "Example:
   guard-controller --state /var/lib/guard/controller --rpc 0.0.0.0:7444 --rpc-name guard.example.org
 
-The first start makes the user `admin` and prints a one-time sign-in link. Logs go to stderr; RUST_LOG
-sets their level (default: info).")]
+The first start makes the user `admin` and prints a one-time sign-in link. Logs go to stderr;
+RUST_LOG sets their level (default: info).")]
 struct Arguments {
     /// Directory for database and keys; created with mode 0700
     #[arg(long, value_name = "DIR", default_value = "/var/lib/guard/controller")]

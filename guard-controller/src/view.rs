@@ -50,7 +50,8 @@ pub struct HoldFilter {
     pub session: Option<SessionId>,
     /// Of this host.
     pub host: Option<HostId>,
-    /// Whose object line, session name, principal, decider or reason contains this, ignoring ASCII case.
+    /// Whose object line, session name, principal, decider or reason contains this, ignoring ASCII
+    /// case.
     pub text: Option<String>,
     /// Only with a smaller [`HoldView::number`]: the next page.
     pub before: Option<u64>,

@@ -229,7 +229,8 @@ pub async fn tokens(
     user: Option<&str>,
 ) -> Result<Vec<ApiToken>, StoreError> {
     let rows = sqlx::query(
-        "SELECT * FROM api_tokens WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created_unix_ms DESC",
+        "SELECT * FROM api_tokens WHERE ?1 IS NULL OR user = ?1 \
+         ORDER BY user, created_unix_ms DESC",
     )
     .bind(user.map(str::to_owned))
     .fetch_all(db)

@@ -24,7 +24,8 @@ pub struct StoredHold {
     pub signed: Option<SignedDecision>,
 }
 
-const COLUMNS: &str = "h.number, h.hold_id, h.request_json, h.received_unix_ms, h.deadline_unix_ms, \
+const COLUMNS: &str = "h.number, h.hold_id, h.request_json, h.received_unix_ms, \
+     h.deadline_unix_ms, \
      h.state, h.version, h.opened_unix_ms, h.decided_by, h.reason, h.decided_unix_ms, \
      h.decision_payload, h.decision_signature, h.finished, \
      COALESCE((SELECT hostname FROM hosts WHERE host_id = h.host), '') AS hostname";

@@ -1,7 +1,9 @@
-//! SQLite: one writer connection, several readers, migrations, and errors that say what was attempted.
+//! SQLite: one writer connection, several readers, migrations, and errors that say what was
+//! attempted.
 //!
-//! WAL with `synchronous = FULL`: a committed transaction survives kill -9 and power loss. All writes go
-//! through the one connection of [`Db::write`], so they are in order and never meet `SQLITE_BUSY`.
+//! WAL with `synchronous = FULL`: a committed transaction survives kill -9 and power loss. All
+//! writes go through the one connection of [`Db::write`], so they are in order and never meet
+//! `SQLITE_BUSY`.
 
 pub mod accounts;
 pub mod credentials;

@@ -112,11 +112,13 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<SessionSummary>, StoreError> {
     let rows = sqlx::query(
-        "SELECT s.*, COALESCE((SELECT hostname FROM hosts WHERE host_id = s.host), '') AS hostname, \
+        "SELECT s.*, \
+         COALESCE((SELECT hostname FROM hosts WHERE host_id = s.host), '') AS hostname, \
          (SELECT COUNT(*) FROM holds WHERE session = s.session) AS holds, \
          (SELECT COUNT(*) FROM holds WHERE session = s.session AND state = 'pending') AS pending \
          FROM sessions s WHERE (?1 IS NULL OR s.session = ?1) \
-         AND (?2 = 0 OR s.ended_unix_ms IS NULL) ORDER BY s.started_unix_ms DESC, s.session LIMIT ?3",
+         AND (?2 = 0 OR s.ended_unix_ms IS NULL) \
+         ORDER BY s.started_unix_ms DESC, s.session LIMIT ?3",
     )
     .bind(only.map(|id| id.to_string()))
     .bind(running)

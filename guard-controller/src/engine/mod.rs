@@ -7,9 +7,9 @@
 //!    └──Tick | Withdrawn | Unlisted──▶ Expired | Cancelled | Superseded
 //! ```
 //!
-//! Each state is a type whose methods consume it and return the next, so that what is not drawn above
-//! cannot be written. A [`Decision`] comes into being in one place only, [`Pending::decide`], which takes
-//! a [`Permit`]: the proof that policy lets this person decide this hold.
+//! Each state is a type whose methods consume it and return the next, so that what is not drawn
+//! above cannot be written. A [`Decision`] comes into being in one place only, [`Pending::decide`],
+//! which takes a [`Permit`]: the proof that policy lets this person decide this hold.
 //!
 //! The driver (`service`) loads an [`Approval`], applies one [`Event`], and stores the result with
 //! compare-and-set before anybody hears of it.
@@ -276,8 +276,8 @@ impl Ended {
     fn apply(self, event: Event) -> Result<Applied, Refusal> {
         match event {
             Event::Decide { .. } => Err(Refusal::Already(self.how)),
-            // A guard-agent that linked before it had adopted the kernel's holds: it is held after all.
-            // A person still has to decide, so reopening cannot let anything through.
+            // A guard-agent that linked before it had adopted the kernel's holds: it is held after
+            // all. A person still has to decide, so reopening cannot let anything through.
             Event::Requested { now_unix_ms }
                 if self.how == HoldState::Cancelled
                     && !self.finished

@@ -1,8 +1,9 @@
-//! Evidence at the controller: append-only, in order, without gaps, durable before it is acknowledged.
+//! Evidence at the controller: append-only, in order, without gaps, durable before it is
+//! acknowledged.
 //!
-//! [`EvidenceStore`] is all that the rest of the controller knows of it. [`SqliteEvidence`] keeps it in
-//! the database; a Merkle log can stand behind the same trait. [`outbox`] holds the controller's own
-//! records from the transaction of what they tell of until the store has them.
+//! [`EvidenceStore`] is all that the rest of the controller knows of it. [`SqliteEvidence`] keeps
+//! it in the database; a Merkle log can stand behind the same trait. [`outbox`] holds the
+//! controller's own records from the transaction of what they tell of until the store has them.
 
 pub mod index;
 pub mod outbox;
@@ -108,8 +109,9 @@ pub struct Appended {
 
 /// Where evidence is kept.
 pub trait EvidenceStore: Send + Sync + 'static {
-    /// Appends records of one boot of one host, in order. Those that are stored already are compared
-    /// and skipped. Stops at the first that leaves a gap or differs. Durable when it returns.
+    /// Appends records of one boot of one host, in order. Those that are stored already are
+    /// compared and skipped. Stops at the first that leaves a gap or differs. Durable when it
+    /// returns.
     ///
     /// # Errors
     /// Storage failed; nothing of the batch is stored.

@@ -1,7 +1,7 @@
 //! The controller's own records, from the transaction of what they tell of into the evidence store.
 //!
-//! A change and its record commit together or not at all. Moving on is a second step, which a crash may
-//! interrupt: the store skips what it has, so the next start moves the rest.
+//! A change and its record commit together or not at all. Moving on is a second step, which a crash
+//! may interrupt: the store skips what it has, so the next start moves the rest.
 
 use super::{Entry, EvidenceStore};
 use crate::{

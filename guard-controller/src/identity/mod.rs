@@ -1,7 +1,7 @@
 //! Who is who: the CA, hosts' certificates, the decision key, bearer secrets.
 //!
-//! Everything secret lives in the state directory with mode 0600. The CA signs for hosts and for this
-//! controller's own gRPC server; the decision key signs decisions only.
+//! Everything secret lives in the state directory with mode 0600. The CA signs for hosts and for
+//! this controller's own gRPC server; the decision key signs decisions only.
 
 mod authority;
 mod keyfile;

@@ -272,8 +272,8 @@ impl Link {
         Ok(std::iter::once(ack).chain(decision.map(ToHost::Decision)).collect())
     }
 
-    /// Stores a batch; records of one boot after the other. Whatever happens, the host hears how far
-    /// each boot is durable.
+    /// Stores a batch; records of one boot after the other. Whatever happens, the host hears how
+    /// far each boot is durable.
     async fn evidence(&mut self, batch: EvidenceBatch) -> Result<Vec<ToHost>, Trouble> {
         let mut replies = Vec::new();
         let mut records = batch.records.as_slice();

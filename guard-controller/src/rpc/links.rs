@@ -80,8 +80,8 @@ impl Links {
         is_ours
     }
 
-    /// Sends a decision if the host is linked; if it is not, or does not keep up, it gets the decision
-    /// when it links again.
+    /// Sends a decision if the host is linked; if it is not, or does not keep up, it gets the
+    /// decision when it links again.
     pub fn send_decision(&self, host: HostId, decision: SignedDecision) {
         let mut state = self.state();
         let Some(link) = state.by_host.get(&host) else { return };

@@ -1,7 +1,8 @@
 //! The gRPC server for guard-agents: mutual TLS, bounded in connections, streams, sizes and time.
 //!
-//! A host is its certificate, never a field. [`enrolment`] is the only service that a client without a
-//! certificate reaches; [`host`] serves linked hosts; [`links`] knows which are linked now.
+//! A host is its certificate, never a field. [`enrolment`] is the only service that a client
+//! without a certificate reaches; [`host`] serves linked hosts; [`links`] knows which are linked
+//! now.
 
 mod connection;
 mod enrolment;

@@ -54,8 +54,8 @@ pub enum HoldRefused {
 }
 
 impl Controller {
-    /// A host has linked. Holds that it does not list are over, of earlier boots too; what comes back
-    /// are decisions that it must hear again.
+    /// A host has linked. Holds that it does not list are over, of earlier boots too; what comes
+    /// back are decisions that it must hear again.
     ///
     /// # Errors
     /// Storage failed.
@@ -192,8 +192,8 @@ impl Controller {
         self.settle(host, id, Event::Withdrawn(why)).await.map(drop)
     }
 
-    /// A host has carried a decision out, or its grant lapsed. `Ok(false)`: it was never decided, or
-    /// is not that host's.
+    /// A host has carried a decision out, or its grant lapsed. `Ok(false)`: it was never decided,
+    /// or is not that host's.
     ///
     /// # Errors
     /// Storage failed.

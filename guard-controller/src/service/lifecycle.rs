@@ -30,7 +30,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// How often deadlines are looked at. A decision checks its own, so this only ends what nobody decides.
+/// How often deadlines are looked at. A decision checks its own, so this only ends what nobody
+/// decides.
 const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a task waits after its storage failed.
@@ -39,7 +40,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long open requests may take to end at a stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// A started controller. Dropping it stops it without a word; [`Running::shutdown`] does it in order.
+/// A started controller. Dropping it stops it without a word; [`Running::shutdown`] does it in
+/// order.
 pub struct Running {
     /// Its API.
     pub controller: Controller,

@@ -1,7 +1,7 @@
 //! [`Controller`]: everything that the UI, the REST API, `guard up` and the gRPC server may do.
 //!
-//! Every change is one SQLite transaction that also writes the evidence of it; only after the commit is
-//! anybody told. So kill -9 at any instant loses nothing that somebody has heard of.
+//! Every change is one SQLite transaction that also writes the evidence of it; only after the
+//! commit is anybody told. So kill -9 at any instant loses nothing that somebody has heard of.
 
 mod accounts;
 mod credentials;
@@ -164,8 +164,8 @@ impl Controller {
         let issued = self.inner.authority.issue(id, csr_pem)?;
         hosts::insert(&mut tx, id, hostname, now).await?;
         self.record(&mut tx, None, enrolled(id, hostname)).await?;
-        // A crash before this line leaves the token unused; after it the host exists, and without the
-        // answer it needs a new token, which its state file tells it.
+        // A crash before this line leaves the token unused; after it the host exists, and without
+        // the answer it needs a new token, which its state file tells it.
         self.commit(tx, [Change::Host { id }]).await?;
         Ok((id, issued))
     }

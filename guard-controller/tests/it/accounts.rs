@@ -181,7 +181,8 @@ async fn users_and_their_groups_are_bounded() {
     controller.create_user(spec("ann", service::GROUPS_MAX), "admin").await.unwrap();
     // The first user and ann are there already.
     let fill = "WITH RECURSIVE n (i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
-                INSERT INTO users (name, roles_json, groups_json, principals_json, created_unix_ms) \
+                INSERT INTO users \
+                (name, roles_json, groups_json, principals_json, created_unix_ms) \
                 SELECT 'u' || i, '[]', '[]', '[]', 0 FROM n";
     sql(dir.path(), fill).await;
     let full = controller.create_user(spec("bob", 0), "admin").await;

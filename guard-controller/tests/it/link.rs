@@ -128,7 +128,9 @@ async fn a_hold_of_another_host_boot_or_action_is_refused_with_evidence() {
     agent.send(Message::HoldRequested(HoldRequested { hold_id: id, request_json })).await;
     assert!(agent.refused().await.contains("bytes"));
     assert_eq!(running.controller.hold(good.hold_id).await.unwrap(), None);
-    let is_refusal = |event: &Event| matches!(event, Event::HostRefused { refused, .. } if *refused == agent.enrolled.host);
+    let host = agent.enrolled.host;
+    let is_refusal =
+        |event: &Event| matches!(event, Event::HostRefused { refused, .. } if *refused == host);
     let count = events(&running.controller).await.iter().filter(|e| is_refusal(e)).count();
     assert_eq!(count, 5);
     agent.held(&good).await;
