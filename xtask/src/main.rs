@@ -1,6 +1,5 @@
 //! The one entry for people and CI.
 
-mod browser;
 mod build;
 mod cache;
 mod demo;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, what it does as it goes, a table at the end.
 
 use crate::{
-    browser, build,
+    build,
     cache::repository,
     run::{at_root, have, say},
     setup::{self, Kernel},
@@ -68,15 +68,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         rows.extend(lints()?);
     }
     if wanted(Part::Unit) {
-        let mut cargo = at_root("cargo");
-        cargo.args(["nextest", "run", "--locked", "--workspace"]);
-        rows.push(nextest("unit and property tests", &mut cargo)?);
+        rows.push(unit()?);
     }
     if wanted(Part::Vm) {
         rows.extend(scenarios(arguments)?);
     }
     if wanted(Part::Browser) {
-        rows.push(nextest("browser (Chromium)", &mut browser::command()?)?);
+        rows.push(browser()?);
     }
     Ok(table(&rows))
 }
@@ -113,6 +111,53 @@ fn lints() -> Result<Vec<Row>> {
         });
     }
     Ok(rows)
+}
+
+fn unit() -> Result<Row> {
+    let what = "unit and property tests";
+    let mut cargo = at_root("cargo");
+    if have("cargo-nextest") {
+        cargo.args(["nextest", "run", "--locked", "--workspace", "-E", "not binary(browser)"]);
+        return nextest(what, &mut cargo);
+    }
+    cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "guard-tests"]);
+    cargo_test(what, &mut cargo)
+}
+
+/// The pages, in a real Chromium against a real controller.
+fn browser() -> Result<Row> {
+    let what = "browser (Chromium)";
+    setup::for_browser()?;
+    let mut cargo = at_root("cargo");
+    if have("cargo-nextest") {
+        cargo.args(["nextest", "run", "--locked", "--package", "guard-tests", "-E"]);
+        return nextest(what, cargo.arg("binary(browser)"));
+    }
+    // Here with the few others of the package: `cargo test` cannot leave out one binary.
+    cargo_test(what, cargo.args(["test", "--locked", "--no-fail-fast", "--package", "guard-tests"]))
+}
+
+/// Runs `cargo test`, shows what it says, and adds its summaries up.
+fn cargo_test(what: &str, cargo: &mut Command) -> Result<Row> {
+    say(format!("{what}, with `cargo test`: cargo-nextest is not installed"));
+    let start = Instant::now();
+    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let (mut passed, mut failed, mut problems) = (0, 0, Vec::new());
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        let line = line?;
+        eprintln!("{line}");
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            let (ok, bad) = counts(&summary.replace(';', ","));
+            passed += ok;
+            failed += bad;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() || passed == 0 {
+        failed = failed.max(1);
+        problems.push(format!("{what}: cargo test ended with {status}, {passed} tests passed"));
+    }
+    Ok(Row { what: what.to_owned(), passed, failed, took: start.elapsed(), problems })
 }
 
 /// Runs nextest, shows what it says, and counts from its summary.
@@ -255,6 +300,7 @@ mod tests {
         let line = "     Summary [   1.202s] 12 tests run: 11 passed (1 slow), 1 failed, 3 skipped";
         assert_eq!(counts(line), (11, 1));
         assert_eq!(counts("Summary [ 0.1s] 2 tests run: 2 passed, 0 skipped"), (2, 0));
+        assert_eq!(counts("ok. 7 passed, 0 failed, 1 ignored, 0 measured, 0 filtered out"), (7, 0));
         assert_eq!(counts("Summary [ 9s] 3 tests run: 1 passed, 1 failed, 1 timed out"), (1, 2));
     }
 }

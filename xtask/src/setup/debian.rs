@@ -57,10 +57,10 @@ impl Apt {
 
     /// Runs `ask` on the lists that are there; if that fails, on fresh ones.
     pub(crate) fn with_lists<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
-        if self.directory.join("updated").exists() {
-            if let Ok(answer) = ask(self) {
-                return Ok(answer);
-            }
+        if self.directory.join("updated").exists()
+            && let Ok(answer) = ask(self)
+        {
+            return Ok(answer);
         }
         self.update()?;
         ask(self)

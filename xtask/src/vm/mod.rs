@@ -27,6 +27,10 @@ use tail::Tail;
 const OVERHEAD: Duration = Duration::from_secs(180);
 /// Pause between two looks at the VM's streams.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Most that a VM may write to one of its streams, bytes: they are files on our disk.
+const STREAM_BYTES_MAX: u64 = 4 << 30;
+/// Longest line on the control port, bytes; what is longer is no report.
+const LINE_BYTES_MAX: usize = 1 << 20;
 /// Lines of the console that are shown when a VM fails.
 const CONSOLE_LINES: usize = 30;
 
@@ -164,24 +168,44 @@ pub(crate) fn boot_and_run(
     let mut reports = Vec::new();
     loop {
         let running = machine.is_running()?;
-        // Once more after the end: what it wrote last.
-        streams.relay(&mut reports, on_report)?;
+        // After the end: all that it wrote last.
+        while streams.relay(&mut reports, on_report)? && !running {}
         if !running {
             break;
         }
+        if let Some(port) = overflowing(scratch.path()) {
+            machine.kill();
+            bail!("the VM wrote more than {STREAM_BYTES_MAX} bytes to {port}, and was stopped");
+        }
         if start.elapsed() > limit {
             machine.kill();
+            keep_console(scratch.path(), out);
             show_console(scratch.path());
             bail!("the VM did not end within {limit:?}; its console is above");
         }
         std::thread::sleep(PAUSE);
     }
-    if let Some(out) = out {
-        output::unpack(&scratch.path().join(Port::Output.name()), out)?;
-        let console = scratch.path().join(machine::CONSOLE);
-        let _ = fs::copy(console, out.join(machine::CONSOLE));
+    keep_console(scratch.path(), out);
+    let kept =
+        out.map_or(Ok(()), |out| output::unpack(&scratch.path().join(Port::Output.name()), out));
+    // Why the VM ended early says more than that its files are cut off.
+    let ended = verdict(&reports, scratch.path())?;
+    kept.map(|()| ended)
+}
+
+fn keep_console(scratch: &Path, out: Option<&Path>) {
+    if let Some(out) = out
+        && fs::create_dir_all(out).is_ok()
+    {
+        let _ = fs::copy(scratch.join(machine::CONSOLE), out.join(machine::CONSOLE));
     }
-    verdict(&reports, scratch.path())
+}
+
+/// A stream that would fill our disk.
+fn overflowing(scratch: &Path) -> Option<&'static str> {
+    Port::ALL.map(Port::name).into_iter().find(|name| {
+        fs::metadata(scratch.join(name)).is_ok_and(|file| file.len() > STREAM_BYTES_MAX)
+    })
 }
 
 /// What the reports say all in all.
@@ -232,17 +256,23 @@ impl Streams {
         }
     }
 
+    /// Hands on what has come; whether there was anything.
     fn relay(
         &mut self,
         reports: &mut Vec<Report>,
         on_report: &mut dyn FnMut(&Report),
-    ) -> Result<()> {
-        let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    ) -> Result<bool> {
+        let [out, err, control] = [self.stdout.read()?, self.stderr.read()?, self.control.read()?];
+        let more = !(out.is_empty() && err.is_empty() && control.is_empty());
         // A reader that has gone (`| head`) does not stop the VM.
-        let _ = out.write_all(&self.stdout.read()?).and_then(|()| out.flush());
-        let _ = err.write_all(&self.stderr.read()?);
-        drop((out, err));
-        self.line.extend(self.control.read()?);
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(&out).and_then(|()| stdout.flush());
+        let _ = std::io::stderr().lock().write_all(&err);
+        drop(stdout);
+        self.line.extend(control);
+        if self.line.len() > LINE_BYTES_MAX && !self.line.contains(&b'\n') {
+            self.line.clear();
+        }
         while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.line.drain(..=end).collect();
             match serde_json::from_slice::<Report>(&line) {
@@ -257,6 +287,6 @@ impl Streams {
                 Err(error) => say(format!("a control line that is no report was ignored: {error}")),
             }
         }
-        Ok(())
+        Ok(more)
     }
 }
