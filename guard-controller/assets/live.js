@@ -5,6 +5,8 @@
   const one = (selector, from = document) => from.querySelector(selector);
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
   root.classList.add("js");
+  // What the server last sent of each live part, before anything here changed it.
+  const last = new Map(all("[data-live]").map((part) => [part.id, part.outerHTML]));
 
   // ---- Time. The server's clock counts: deadlines are its own.
   const skew = Number(document.body.dataset.now) - Date.now();
@@ -53,11 +55,15 @@
       const next = fresh.getElementById(old.id);
       // A part with a key holds a form: it changes only with its key, or typed words would go.
       const same = next && old.dataset.key !== undefined && old.dataset.key === next.dataset.key;
-      if (!next || same) continue;
+      if (!next || same || last.get(old.id) === next.outerHTML) continue;
+      last.set(old.id, next.outerHTML);
+      const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       const open = all("details", old).map((details) => details.open);
       const adopted = document.importNode(next, true);
       all("details", adopted).forEach((details, at) => { details.open = Boolean(open[at]); });
       old.replaceWith(adopted);
+      const again = focused && all("a", adopted).find((link) => link.getAttribute("href") === focused);
+      if (again) again.focus({ preventScroll: true });
       if (old.dataset.key !== undefined) {
         say(one("h2", adopted).textContent);
         armed = null;

@@ -99,6 +99,23 @@ pub(crate) mod filters {
         Ok(cut(&safe_line(&value.to_string()), max))
     }
 
+    /// A name, or the id of what has none.
+    #[askama::filter_fn]
+    pub(crate) fn or_id(
+        name: impl Display,
+        _: &dyn askama::Values,
+        id: &guard_model::HostId,
+    ) -> askama::Result<String> {
+        let name = name.to_string();
+        Ok(if name.is_empty() { id.to_string() } else { name })
+    }
+
+    /// The start of a digest: enough to tell two apart by eye.
+    #[askama::filter_fn]
+    pub(crate) fn short(digest: &str, _: &dyn askama::Values) -> askama::Result<String> {
+        Ok(safe_line(digest).chars().take(16).collect())
+    }
+
     #[askama::filter_fn]
     pub(crate) fn when(unix_ms: &u64, _: &dyn askama::Values) -> askama::Result<String> {
         Ok(full_time(*unix_ms))

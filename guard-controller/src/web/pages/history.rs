@@ -12,7 +12,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
-use guard_model::HoldState;
+use guard_model::{Action, HoldState};
 use serde::Deserialize;
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse as _, Redirect, Response},
 };
-use guard_model::{Action, Endpoint, FileRef, HoldId, HoldState, ProcessNode, Verdict};
+use guard_model::{Action, Endpoint, FileRef, HoldId, HoldState, ProcessNode, RawText, Verdict};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -52,6 +52,17 @@ struct Fact {
 struct Outcome {
     headline: &'static str,
     text: String,
+}
+
+impl HoldPage {
+    /// What an executed program is told is its name, unless that is the end of its path.
+    fn other_name(&self) -> Option<&RawText> {
+        let Action::Exec { program, argv, .. } = &self.hold.request.action else { return None };
+        let last = |text: &RawText| {
+            text.as_bytes().rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec)
+        };
+        argv.first().filter(|name| last(name) != last(&program.file.path))
+    }
 }
 
 /// `GET /holds/{id}`.

@@ -7,6 +7,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
+use guard_model::Action;
 use std::sync::Arc;
 
 #[derive(Template)]

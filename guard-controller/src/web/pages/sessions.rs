@@ -17,7 +17,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
-use guard_model::SessionId;
+use guard_model::{Action, SessionId};
 use serde::Deserialize;
 use std::sync::Arc;
 

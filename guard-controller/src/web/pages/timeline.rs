@@ -96,6 +96,7 @@ fn administrative(event: &Event) -> (&'static str, &'static str, Option<u32>, St
         Event::ApprovalChanged { from, to, by, reason, .. } => {
             let by = if by.is_empty() { String::new() } else { format!(" by {by}") };
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let from = if from.is_empty() { "new" } else { from };
             ("request", "", format!("{from} → {to}{by}{reason}"))
         }
         Event::Withdrawn { why, .. } => ("withdrawn", "", format!("{why:?}").to_lowercase()),
