@@ -26,6 +26,7 @@ use guard_policy::Policy;
 use serde_json::json;
 use std::{
     fs,
+    io::IsTerminal as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -108,7 +109,12 @@ impl Up {
             return Err(WithCode { code: CANNOT_ENFORCE, error }.into());
         }
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(colours)
+            .with_writer(std::io::stderr)
+            .init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(self.serve(policy))?;
         Ok(ExitCode::SUCCESS)

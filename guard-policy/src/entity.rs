@@ -176,6 +176,13 @@ fn writable_by_session(session: &SessionInfo, process: &ProcessContext, file: &F
     owned || open_to_others || (uids.contains(&0) && !installed)
 }
 
+/// By the process id of the initial namespace. In a namespace of its own a session sees only itself,
+/// so a number that means another process there means no stranger.
+fn is_own_process(file: &FileRef, process: &ProcessContext) -> bool {
+    let own = format!("/proc/{}", process.pid);
+    path_is_known(file) && path::is_below(&file.path.to_exact(), &own)
+}
+
 fn endpoint_entity(
     endpoint: &Endpoint,
     process: &ProcessContext,
@@ -229,7 +236,7 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
                 ("unnamed", flag(*unnamed)),
             ]);
         }
-        Action::Open { access, .. } => {
+        Action::Open { file, access } => {
             let FileAccess { read, write, append, truncate, create, tmpfile } = *access;
             pairs.extend([
                 ("read", flag(read)),
@@ -239,6 +246,7 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
                 ("create", flag(create)),
                 ("tmpfile", flag(tmpfile)),
                 ("changes", flag(write || append || truncate || create || tmpfile)),
+                ("own_process", flag(is_own_process(file, process))),
             ]);
         }
         Action::Connect { socket_type, protocol, .. } => {

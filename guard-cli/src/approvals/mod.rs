@@ -60,14 +60,14 @@ pub(crate) struct Reach {
 /// List what waits, newest last.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sudo guard approvals list\n  guard approvals list --state closed"
+    after_help = "Examples:\n  sudo guard approvals list\n  sudo guard approvals list --only closed"
 )]
 pub(crate) struct List {
     #[command(flatten)]
     reach: Reach,
     /// `open`, `closed`, or states, comma-separated.
     #[arg(long, default_value = "open", value_name = "STATE")]
-    state_is: String,
+    only: String,
 }
 
 /// Show one request in full.
@@ -141,7 +141,7 @@ impl Approvals {
 impl List {
     async fn execute(&self) -> Result<()> {
         let client = Client::new(&self.reach)?;
-        let page = client.holds(&self.state_is).await?;
+        let page = client.holds(&self.only).await?;
         if self.reach.json {
             return output::json(&json!({ "holds": page.holds, "total": page.total }));
         }

@@ -165,13 +165,14 @@ fn env_files_are_held_but_examples_and_directories_are_not() {
 }
 
 #[test]
-fn the_inside_of_processes_is_held() {
-    check_opens(
-        0,
-        "read",
-        "hold process-secrets",
-        &["/proc/1/environ", "/proc/1/mem", "/proc/1/task/1/environ", "/proc/9/auxv"],
-    );
+fn the_inside_of_other_processes_is_closed_and_nobody_is_asked() {
+    for path in ["/proc/1/environ", "/proc/1/mem", "/proc/1/task/1/environ", "/proc/1011/mem"] {
+        for uid in [DEV, 0] {
+            check(uid, &open(path, "read"), "deny process-secrets");
+        }
+    }
+    // The process is 101.
+    check_opens(DEV, "read", "allow", &["/proc/101/environ", "/proc/101/task/101/mem"]);
     check_opens(DEV, "read", "allow", &["/proc/1/cmdline", "/proc/meminfo", "/home/dev/environ"]);
 }
 
