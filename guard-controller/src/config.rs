@@ -12,6 +12,8 @@ pub struct Config {
     pub ui_addr: SocketAddr,
     /// Host names, besides loopback's, under which the UI may be asked for (DNS rebinding).
     pub ui_names: Vec<String>,
+    /// Browsers reach the UI through a proxy that ends TLS: cookies are `Secure`, origins `https`.
+    pub ui_behind_tls: bool,
     /// Where guard-agents link. Port 0: any free one.
     pub rpc_addr: SocketAddr,
     /// Names and addresses in the gRPC server's certificate, besides loopback's.
@@ -68,6 +70,7 @@ impl Config {
             state_dir: state_dir.into(),
             ui_addr: ([127, 0, 0, 1], 7443).into(),
             ui_names: Vec::new(),
+            ui_behind_tls: false,
             rpc_addr: ([127, 0, 0, 1], 7444).into(),
             rpc_names: Vec::new(),
             policy,

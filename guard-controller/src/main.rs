@@ -33,6 +33,9 @@ struct Arguments {
     /// Host name, besides loopback's, under which browsers reach the UI (repeatable)
     #[arg(long = "ui-name", value_name = "NAME")]
     ui_names: Vec<String>,
+    /// Browsers reach the UI through a proxy that ends TLS
+    #[arg(long)]
+    ui_behind_tls: bool,
     /// Address for guard-agents
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7444")]
     rpc: SocketAddr,
@@ -92,6 +95,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
     let mut config = Config::new(&arguments.state, Arc::new(policy(&arguments.policy)?));
     config.ui_addr = arguments.ui;
     config.ui_names.clone_from(&arguments.ui_names);
+    config.ui_behind_tls = arguments.ui_behind_tls;
     config.rpc_addr = arguments.rpc;
     config.rpc_names.clone_from(&arguments.rpc_names);
     Ok(config)

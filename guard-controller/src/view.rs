@@ -55,6 +55,9 @@ pub struct HoldFilter {
     pub text: Option<String>,
     /// Only with a smaller [`HoldView::number`]: the next page.
     pub before: Option<u64>,
+    /// Nearest deadline first instead of newest first: however many come after them, those that have
+    /// waited longest are seen.
+    pub most_urgent_first: bool,
     /// At most this many, newest first; 0 and more than [`PAGE_MAX`] mean [`PAGE_MAX`].
     pub limit: usize,
 }

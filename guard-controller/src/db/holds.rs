@@ -189,7 +189,9 @@ pub async fn list(
     if let Some(before) = filter.before {
         query.push(" AND h.number < ").push_bind(int(before));
     }
-    query.push(" ORDER BY h.number DESC LIMIT ").push_bind(page(filter.limit, PAGE_MAX));
+    let order =
+        if filter.most_urgent_first { "h.deadline_unix_ms, h.number" } else { "h.number DESC" };
+    query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(page(filter.limit, PAGE_MAX));
     let rows = query.build().fetch_all(db).await.doing("list holds")?;
     rows.iter().map(to_view).collect()
 }

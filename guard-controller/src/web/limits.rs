@@ -15,6 +15,10 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Open connections; further ones wait unaccepted in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 512;
 
+/// Longest life of a connection; then it may finish what it does, for [`STREAM_LIFETIME`]. So even
+/// a client that reads nothing gives its place back.
+pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
 /// Event streams at one time, all users together. Below [`CONNECTIONS_MAX`], so that open pages
 /// can never keep everybody else out.
 pub const STREAMS_MAX: usize = 256;

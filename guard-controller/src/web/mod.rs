@@ -55,7 +55,7 @@ impl From<&Config> for WebConfig {
         Self {
             host_names: config.ui_names.clone(),
             address: (!address.is_unspecified()).then_some(address),
-            tls: false,
+            tls: config.ui_behind_tls,
         }
     }
 }
@@ -71,6 +71,12 @@ struct App {
 
 /// The UI and the API, to be given to [`serve()`].
 pub fn router(controller: Controller, config: WebConfig) -> Router {
+    if !config.tls && !config.address.is_some_and(|address| address.is_loopback()) {
+        tracing::warn!(
+            "the UI listens beyond loopback without TLS: passwords and cookies can be read on the \
+             way; put a proxy that ends TLS before it and start with --ui-behind-tls"
+        );
+    }
     let app = Arc::new(App {
         controller,
         config,

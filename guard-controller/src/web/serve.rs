@@ -1,6 +1,6 @@
 //! The listener: a bounded number of connections, each with a bounded time for a request's head.
 
-use super::limits::{CONNECTIONS_MAX, HEAD_TIMEOUT};
+use super::limits::{CONNECTION_LIFETIME, CONNECTIONS_MAX, HEAD_TIMEOUT, STREAM_LIFETIME};
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -12,6 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
+    time::{sleep, timeout},
 };
 
 /// How long connections may finish what they do when the controller stops.
@@ -38,7 +39,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
                 }
                 Err(error) => {
                     tracing::warn!("UI: cannot accept a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
             while connections.try_join_next().is_some() {}
@@ -47,7 +48,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     tokio::select! { () = accept => {}, () = stop => {} }
     stopping.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+    if timeout(DRAIN, drained).await.is_err() {
         tracing::debug!("UI: open event streams were closed");
     }
 }
@@ -63,15 +64,21 @@ async fn connection(
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
-    let stop = async {
-        // An error says that the sender is gone, which means the same.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+    let over = async {
+        tokio::select! {
+            // An error says that the sender is gone, which means the same.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = sleep(CONNECTION_LIFETIME) => {}
+        }
     };
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = stop => {
+        () = over => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            match timeout(STREAM_LIFETIME, serving).await {
+                Ok(ended) => ended,
+                Err(_) => return tracing::debug!("UI: connection of {peer} cut: it reads nothing"),
+            }
         }
     };
     if let Err(error) = ended {
@@ -83,10 +90,7 @@ async fn connection(
 mod tests {
     use super::*;
     use axum::routing::get;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        time::timeout,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     async fn start() -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -119,13 +123,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_does_not_finish_its_head_is_cut_off() {
+    async fn a_client_that_does_not_send_or_finish_its_head_is_cut_off() {
         let addr = start().await;
-        let mut stream = TcpStream::connect(addr).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
-        let mut answer = Vec::new();
-        let wait = HEAD_TIMEOUT + Duration::from_secs(5);
-        timeout(wait, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
-        assert!(!String::from_utf8_lossy(&answer).contains("here"));
+        let cut_off = |sent: &'static [u8]| async move {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(sent).await.unwrap();
+            let mut answer = Vec::new();
+            let wait = HEAD_TIMEOUT + Duration::from_secs(10);
+            timeout(wait, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+            String::from_utf8(answer).unwrap()
+        };
+        let whole = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let (silent, half, idle) =
+            tokio::join!(cut_off(b""), cut_off(&whole[..20]), cut_off(whole));
+        assert!(!silent.contains("here") && !half.contains("here"));
+        assert!(idle.contains("here"), "answered, then idle, then cut off");
     }
 }

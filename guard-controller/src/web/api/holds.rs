@@ -97,6 +97,7 @@ impl HoldQuery {
             host: optional("host", &self.host)?,
             text: (!self.text.is_empty()).then(|| self.text.clone()),
             before: self.after,
+            most_urgent_first: false,
             limit,
         })
     }

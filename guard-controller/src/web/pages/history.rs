@@ -86,6 +86,7 @@ impl Query {
             host: optional("host", &self.host)?,
             text: (!self.text.trim().is_empty()).then(|| self.text.trim().to_owned()),
             before: self.before,
+            most_urgent_first: false,
             limit: LIST_ROWS,
         })
     }

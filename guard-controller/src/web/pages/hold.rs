@@ -82,9 +82,9 @@ pub(crate) async fn show(
     }
     let why_not = app.controller.may_decide(&hold, &actor).err();
     let earlier = app.controller.earlier_decisions(&hold, EARLIER_MAX).await?;
-    let open = app.controller.holds(&HoldFilter::open()).await?;
-    let next = open.iter().filter(|other| other.request.hold_id != id);
-    let next = next.min_by_key(|other| (other.request.deadline_unix_ms, other.number));
+    let urgent = HoldFilter { most_urgent_first: true, limit: 2, ..HoldFilter::open() };
+    let open = app.controller.holds(&urgent).await?;
+    let next = open.iter().find(|other| other.request.hold_id != id);
     let frame = Frame::new(&app, &signed, "queue").await?;
     let deadline = hold.request.deadline_unix_ms;
     page(&HoldPage {

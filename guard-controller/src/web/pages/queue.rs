@@ -43,9 +43,9 @@ impl HoldRow {
 /// `GET /`.
 pub(crate) async fn show(State(app): State<Arc<App>>, signed: Signed) -> Result<Response, Problem> {
     let frame = Frame::new(&app, &signed, "queue").await?;
-    let mut holds = app.controller.holds(&HoldFilter::open()).await?;
-    holds.sort_by_key(|hold| (hold.request.deadline_unix_ms, hold.number));
-    holds.truncate(QUEUE_ROWS_MAX);
+    let limit = QUEUE_ROWS_MAX;
+    let urgent = HoldFilter { most_urgent_first: true, limit, ..HoldFilter::open() };
+    let holds = app.controller.holds(&urgent).await?;
     let hidden = frame.waiting.saturating_sub(holds.len() as u64);
     let rows = holds.into_iter().map(|hold| HoldRow::new(&app, &signed, hold)).collect();
     let hosts = app.controller.hosts().await?;

@@ -10,7 +10,7 @@ use crate::{
         extract::{FormBody, Params},
         limits::NAME_BYTES_MAX,
         problem::Problem,
-        rate::Wait,
+        rate::{Attempt, Wait},
         signed::{Signed, Via, set_cookie},
         text::{safe_line, span},
     },
@@ -99,7 +99,7 @@ pub(crate) async fn by_link(
     // No name is known yet, and nobody can guess 256 bits: only the address counts.
     let attempt = match count(&app, &format!("link {}", address(peer.as_ref())), peer.as_ref()) {
         Ok(attempt) => attempt,
-        Err(refused) => return refused,
+        Err(wait) => return wait_page(wait),
     };
     let Some(user) = app.controller.use_sign_in_link(&form.token).await? else {
         note(&app, "", "link", false).await?;
@@ -127,7 +127,7 @@ pub(crate) async fn by_password(
     }
     let attempt = match count(&app, name, peer.as_ref()) {
         Ok(attempt) => attempt,
-        Err(refused) => return refused,
+        Err(wait) => return wait_page(wait),
     };
     let user = app.controller.user_by_name(name).await?.filter(|user| !user.disabled);
     let hash = user.as_ref().and_then(|user| user.password_hash.clone());
@@ -184,16 +184,18 @@ fn count(
     app: &App,
     name: &str,
     peer: Option<&Extension<ConnectInfo<SocketAddr>>>,
-) -> Result<crate::web::rate::Attempt, Result<Response, Problem>> {
+) -> Result<Attempt, Wait> {
     let mut failures = app.failures.lock().unwrap_or_else(PoisonError::into_inner);
-    failures.attempt(name, address(peer), Instant::now()).map_err(|Wait(wait)| {
-        let wait = span(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1000));
-        let message = format!("Too many failed attempts. Try again in {wait}.");
-        page_with(StatusCode::TOO_MANY_REQUESTS, &SignInPage::new(message))
-    })
+    failures.attempt(name, address(peer), Instant::now())
 }
 
-fn succeeded(app: &App, attempt: &crate::web::rate::Attempt) {
+fn wait_page(Wait(wait): Wait) -> Result<Response, Problem> {
+    let wait = span(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1000));
+    let message = format!("Too many failed attempts. Try again in {wait}.");
+    page_with(StatusCode::TOO_MANY_REQUESTS, &SignInPage::new(message))
+}
+
+fn succeeded(app: &App, attempt: &Attempt) {
     app.failures.lock().unwrap_or_else(PoisonError::into_inner).succeeded(attempt);
 }
 

@@ -13,9 +13,11 @@ use axum::{
     http::{Method, StatusCode, header},
 };
 use futures::StreamExt as _;
+use guard_model::{HoldId, HoldState, SessionId};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 #[test]
 fn every_api_route_is_described_and_nothing_else_is() {
@@ -78,6 +80,16 @@ async fn what_is_described_is_what_is_sent() {
     same_fields("token", &tokens["tokens"][0], schema::Token::FIELDS);
     let spec = serde_json::to_value(crate::UserSpec::default()).unwrap();
     same_fields("new user", &spec, schema::NewUser::FIELDS);
+}
+
+#[test]
+fn a_change_is_described_as_sent() {
+    let change = crate::Change::Hold {
+        id: HoldId(Uuid::nil()),
+        state: HoldState::Pending,
+        session: SessionId(Uuid::nil()),
+    };
+    same_fields("change", &serde_json::to_value(change).unwrap(), schema::Change::FIELDS);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What pages show and what their forms do.
 
 use super::{Browser, Web};
-use crate::{Role, UserSpec};
+use crate::{Role, UserSpec, web::limits::QUEUE_ROWS_MAX};
 use axum::http::StatusCode;
 use guard_model::HoldState;
 
@@ -82,6 +82,21 @@ async fn the_queue_shows_what_waits_and_the_history_what_does_not() {
         let answer = web.get(&ann, &format!("/history?{bad}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_newer_requests_does_not_push_older_ones_off_the_queue() {
+    let web = Web::start().await;
+    let ann = web.browser("ann", &[Role::Approver]).await;
+    let first = web.hold("dev", 1).await;
+    let last = QUEUE_ROWS_MAX as u64 + 1;
+    for number in 2..=last {
+        web.hold("dev", number).await;
+    }
+    let queue = web.get(&ann, "/").await.text;
+    assert!(queue.contains(&format!("data-hold=\"{first}\"")));
+    assert_eq!(queue.matches("data-hold=").count(), QUEUE_ROWS_MAX);
+    assert!(queue.contains("1 more wait") && queue.contains(&format!("({last}) Queue")));
 }
 
 #[tokio::test]
