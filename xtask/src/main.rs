@@ -9,6 +9,7 @@ mod test;
 mod vm;
 
 use clap::{Parser, Subcommand};
+use guard_vm_wire::TROUBLE;
 use std::process::ExitCode;
 
 /// Sets up, builds, tests and shows Guard.
@@ -42,7 +43,12 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().verb {
+    let verb = match Arguments::try_parse() {
+        Ok(arguments) => arguments.verb,
+        Err(error) => return usage(&error),
+    };
+    let trouble = if matches!(verb, Verb::Vm(_)) { TROUBLE } else { 1 };
+    let result = match verb {
         Verb::Setup => setup::everything().map(|_| ExitCode::SUCCESS),
         Verb::Build => setup::for_build().and_then(build::everything).map(|_| ExitCode::SUCCESS),
         Verb::Vm(arguments) => vm::run(arguments),
@@ -51,6 +57,18 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
-        ExitCode::from(guard_vm_wire::TROUBLE)
+        ExitCode::from(trouble)
     })
+}
+
+/// Help, or what is wrong with the command line. `vm` never ends with a status that could be the
+/// command's own.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let is_vm = std::env::args().nth(1).is_some_and(|verb| verb == "vm");
+    match (error.use_stderr(), is_vm) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(TROUBLE),
+        (true, false) => ExitCode::from(2),
+    }
 }
