@@ -22,6 +22,9 @@ usage: guard-workload COMMAND…
   connect ADDR PORT    connect a TCP socket
   connect-unix PATH    connect a UNIX socket
   uring PATH           open through io_uring, inline and by its workers, must fail with EPERM
+  flood N DIR          make DIR/flooding, wait for DIR/go, then N refused attempts through io_uring
+                       and an open of DIR/secret: all must fail with EPERM
+  long-path DIR        open a directory whose path is longer than 4,096 bytes
   stray-sigcont PATH   100 SIGCONTs do not get a held child past its open; exit status of the child
   sigkill PATH         a held child can be killed
   pid-namespace PATH   the init of a new pid namespace opens PATH (root)
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
         ["connect", address, port] => one::connect(address, port),
         ["connect-unix", path] => one::connect_unix(path),
         ["uring", path] => uring::open(path),
+        ["flood", n, dir] => number(n).and_then(|n| uring::flood(n, dir)),
+        ["long-path", dir] => one::long_path(dir),
         ["stray-sigcont", path] => signals::stray_sigcont(path),
         ["sigkill", path] => signals::sigkill(path),
         ["pid-namespace", path] => signals::pid_namespace(path),

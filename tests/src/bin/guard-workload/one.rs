@@ -115,3 +115,14 @@ pub(crate) fn hide(path: &str) -> Result<String, String> {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     open(path)
 }
+
+pub(crate) fn long_path(dir: &str) -> Result<String, String> {
+    let level = "x".repeat(200);
+    let deeper =
+        |at: &str| std::fs::create_dir_all(at).and_then(|()| std::env::set_current_dir(at));
+    std::env::set_current_dir(dir).map_err(|error| told(&error))?;
+    for _ in 0..25 {
+        deeper(&level).map_err(|error| told(&error))?;
+    }
+    open(".")
+}

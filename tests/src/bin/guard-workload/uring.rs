@@ -4,7 +4,7 @@
 
 use crate::one::told;
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io, ptr,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -123,18 +123,45 @@ pub(crate) fn open(path: &str) -> Result<String, String> {
     let ring = Ring::new()?;
     let path = CString::new(path).map_err(|error| error.to_string())?;
     for (how, flags) in [("inline", 0), ("by a worker", IOSQE_ASYNC)] {
-        let entry = Sqe {
-            opcode: IORING_OP_OPENAT,
-            flags,
-            fd: libc::AT_FDCWD,
-            addr: path.as_ptr() as u64,
-            open_flags: libc::O_RDONLY.cast_unsigned(),
-            ..Sqe::default()
-        };
-        let result = ring.run(entry)?;
-        if result != -libc::EPERM {
-            return Err(format!("open {how}: result {result}, expected {}", -libc::EPERM));
-        }
+        refused(&ring, &path, flags).map_err(|why| format!("open {how}: {why}"))?;
     }
     Ok("ok: EPERM inline and by a worker".to_owned())
+}
+
+/// One attempt, which must fail with `EPERM`.
+fn refused(ring: &Ring, path: &CStr, flags: u8) -> Result<(), String> {
+    let entry = Sqe {
+        opcode: IORING_OP_OPENAT,
+        flags,
+        fd: libc::AT_FDCWD,
+        addr: path.as_ptr() as u64,
+        open_flags: libc::O_RDONLY.cast_unsigned(),
+        ..Sqe::default()
+    };
+    let result = ring.run(entry)?;
+    if result == -libc::EPERM {
+        return Ok(());
+    }
+    Err(format!("result {result}, expected {}", -libc::EPERM))
+}
+
+/// Fills the kernel's ring buffer while nobody reads it.
+pub(crate) fn flood(n: usize, dir: &str) -> Result<String, String> {
+    let ring = Ring::new()?;
+    let secret = format!("{dir}/secret");
+    let path = CString::new(secret.as_str()).map_err(|error| error.to_string())?;
+    std::fs::write(format!("{dir}/flooding"), "").map_err(|error| told(&error))?;
+    // Looking at a name is no action: nothing is held here.
+    while std::fs::metadata(format!("{dir}/go")).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    for i in 0..n {
+        refused(&ring, &path, 0).map_err(|why| format!("attempt {i}: {why}"))?;
+    }
+    match std::fs::File::open(&secret) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            Ok("ok: every attempt failed with EPERM, the open after them too".to_owned())
+        }
+        other => Err(format!("the open after {n} attempts: {other:?}")),
+    }
 }

@@ -56,7 +56,7 @@ pub(super) fn deadline(stage: &mut Stage) -> Result<(), Trouble> {
 
 pub(super) fn ring_full(stage: &mut Stage) -> Result<(), Trouble> {
     // The flood itself must be under way before guard-agent stands still.
-    let running = stage.start(Dev, &[WORKLOAD, "flood", FLOOD, "/home/dev/plain/secret"])?;
+    let running = stage.start(Dev, &[WORKLOAD, "flood", FLOOD, "/home/dev/plain"])?;
     let ready = Instant::now() + Duration::from_secs(60);
     while !std::path::Path::new("/home/dev/plain/flooding").exists() {
         expect(Instant::now() < ready, "the flood did not begin")?;
