@@ -29,8 +29,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed, or refused; 2 the command line is wrong; 3 this machine cannot enforce.
-`guard run` ends as its command does; 125 if the session could not be started, 126 if the command
+Exit codes: 0 done; 1 failed, or refused; 2 the command line is wrong; 3 this machine cannot
+enforce. `guard run` ends as its command does; 125 if the session could not be started, 126 if the command
 cannot be executed, 127 if there is no such command.";
 
 #[derive(Debug, Subcommand)]

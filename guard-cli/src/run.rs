@@ -1,7 +1,7 @@
 //! `guard run`: this process becomes a session, then the command.
 //!
-//! The label is given to the process that asks, before it executes anything; so there is no instant in
-//! which the command runs unlabelled, and no process in between that could be left behind.
+//! The label is given to the process that asks, before it executes anything; so there is no instant
+//! in which the command runs unlabelled, and no process in between that could be left behind.
 
 use crate::{
     exit::{NO_COMMAND, NO_SESSION, NOT_EXECUTABLE, WithCode},
@@ -20,7 +20,8 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// Run a command as a session: it and everything that it starts is guarded until the last one exits.
+/// Run a command as a session: it and everything that it starts is guarded until the last one
+/// exits.
 ///
 /// Needs no root; guard-agent must run (`guard up`). The command takes this process's place: same
 /// process id, terminal, environment and user.

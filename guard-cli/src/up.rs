@@ -1,7 +1,7 @@
 //! `guard up`: controller and guard-agent in one process, for one machine.
 //!
-//! The controller starts first and is asked for a join token; guard-agent joins it over loopback exactly
-//! as a host of a fleet would, so there is one way in and no second protocol.
+//! The controller starts first and is asked for a join token; guard-agent joins it over loopback
+//! exactly as a host of a fleet would, so there is one way in and no second protocol.
 
 use crate::{
     approvals::credentials::Credentials,
@@ -47,12 +47,13 @@ const READY_POLL: Duration = Duration::from_millis(100);
 
 /// Start Guard on this machine: web UI, REST and enforcement in one process.
 ///
-/// Needs root and a kernel with the BPF LSM. Prints a link for the first sign-in. Ends in order on SIGTERM
-/// and SIGINT; the kernel goes on enforcing, and what needs a person waits for the next start.
+/// Needs root and a kernel with the BPF LSM. Prints a link for the first sign-in. Ends in order on
+/// SIGTERM and SIGINT; the kernel goes on enforcing, and what needs a person waits for the next
+/// start.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  sudo guard up\n  \
     sudo guard up --policy /etc/guard/base.cedar --policy /etc/guard/team.cedar\n\n\
-    Exit codes: 0 asked to stop; 1 failed; 3 this machine cannot enforce (`guard doctor` says why).")]
+    Exit codes: 0 asked to stop; 1 failed; 3 this machine cannot enforce (see `guard doctor`).")]
 pub(crate) struct Up {
     /// Policy file (Cedar); several form one policy; none: the shipped one.
     #[arg(long, value_name = "FILE")]

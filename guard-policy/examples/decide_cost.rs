@@ -1,4 +1,5 @@
-//! What one decision under the default pack costs: `cargo run -p guard-policy --example decide_cost`.
+//! What one decision under the default pack costs:
+//! `cargo run -p guard-policy --example decide_cost`.
 
 use guard_model::{
     Action, Endpoint, FileAccess, FileRef, ProcessContext, ProgramRef, SessionId, SessionInfo,

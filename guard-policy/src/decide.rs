@@ -49,7 +49,7 @@ pub enum Outcome {
 const BUILT_IN: &str = "(built in)";
 
 impl Policy {
-    /// Decides one attempt. Total: whatever goes wrong inside ends in [`Outcome::Deny`] and a reason.
+    /// Decides one attempt. Total: whatever goes wrong inside ends in [`Outcome::Deny`].
     #[must_use]
     pub fn decide(&self, attempt: &Attempt<'_>) -> Outcome {
         let outcome = self.try_decide(attempt).unwrap_or_else(|error| Outcome::Deny {

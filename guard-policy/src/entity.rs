@@ -176,8 +176,8 @@ fn writable_by_session(session: &SessionInfo, process: &ProcessContext, file: &F
     owned || open_to_others || (uids.contains(&0) && !installed)
 }
 
-/// By the process id of the initial namespace. In a namespace of its own a session sees only itself,
-/// so a number that means another process there means no stranger.
+/// By the process id of the initial namespace. In a namespace of its own a session sees only
+/// itself, so a number that means another process there means no stranger.
 fn is_own_process(file: &FileRef, process: &ProcessContext) -> bool {
     let own = format!("/proc/{}", process.pid);
     path_is_known(file) && path::is_below(&file.path.to_exact(), &own)

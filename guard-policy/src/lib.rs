@@ -4,8 +4,8 @@
 //! [`Policy::decide`] says allow, deny or hold for one attempt and [`Policy::may_approve`] whether
 //! a person may decide a hold. `docs/policy.md` is the reference for people who write policies.
 //!
-//! Architecture invariant: whatever cannot be determined (an unknown path, a cut argv that the policy
-//! reads, a statement that fails to evaluate) never ends in [`Outcome::Allow`].
+//! Architecture invariant: whatever cannot be determined (an unknown path, a cut argv that the
+//! policy reads, a statement that fails to evaluate) never ends in [`Outcome::Allow`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::allow_attributes, reason = "tests"))]

@@ -1,4 +1,4 @@
-//! Cedar's entity types and actions of the schema, parsed once: parsing a name costs more than deciding.
+//! The schema's entity types and actions, parsed once: parsing a name costs more than deciding.
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 use std::{str::FromStr as _, sync::LazyLock};

@@ -1,5 +1,5 @@
-//! How deep a policy text may nest: Cedar's parser and evaluator recurse, and a stack that overflows ends
-//! the process. Counted on tokens, before Cedar sees the text.
+//! How deep a policy text may nest: Cedar's parser and evaluator recurse, and a stack that
+//! overflows ends the process. Counted on tokens, before Cedar sees the text.
 
 use crate::{
     problem::{Located, Problem},

@@ -1,4 +1,4 @@
-//! Paths by text: ancestors, last component, lexical normal form. The kernel has resolved file paths
+//! Paths by text: ancestors, last component, normal form. The kernel has resolved file paths
 //! already; only the paths of UNIX sockets are as the session gave them.
 
 /// All ancestor directories of an absolute path, nearest first, `/` last. Empty for anything else.

@@ -24,7 +24,8 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Makes a token with the rights of `user`, ends those of earlier starts, and writes it for root only.
+    /// Makes a token with the rights of `user`, ends those of earlier starts, and writes it for
+    /// root only.
     pub(crate) async fn create(
         state: &Path,
         url: &str,

@@ -1,5 +1,5 @@
-//! Whether bpf(2) takes a program from us at all: asked with a socket filter that does nothing, which is
-//! never attached.
+//! Whether bpf(2) takes a program from us at all: asked with a socket filter that does nothing,
+//! which is never attached.
 
 use std::{
     io,

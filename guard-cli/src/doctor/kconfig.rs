@@ -21,7 +21,8 @@ impl KernelConfig {
             }
         }
         let path = Path::new("/proc/config.gz");
-        // Every Linux system has gzip; a decompressor of our own for one file is not worth its code.
+        // Every Linux system has gzip; a decompressor of our own for one file is not worth its
+        // code.
         let output = path.exists().then(|| Command::new("gzip").arg("-dc").arg(path).output());
         let output = output?.ok().filter(|output| output.status.success())?;
         Some((path.to_owned(), Self::parse(&String::from_utf8_lossy(&output.stdout))))

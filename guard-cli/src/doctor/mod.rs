@@ -23,7 +23,8 @@ use std::{
 
 /// Say whether this machine can enforce: each line ok, problem and what to do.
 ///
-/// Changes nothing and loads no LSM program. Exit code 0 only if enforcement is possible, 3 otherwise.
+/// Changes nothing and loads no LSM program. Exit code 0 only if enforcement is possible, 3
+/// otherwise.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  sudo guard doctor\n  sudo guard doctor --json | jq .problems")]
 pub(crate) struct Doctor {

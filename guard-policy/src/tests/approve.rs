@@ -89,7 +89,8 @@ fn every_group_of_the_hold_is_needed() {
 #[test]
 fn the_policys_own_statements_decide_on_top() {
     let policy = load(
-        "permit (principal in Guard::Role::\"approver\", action == Guard::Action::\"approve\", resource)
+        "permit (principal in Guard::Role::\"approver\", action == Guard::Action::\"approve\",
+                 resource)
          when { principal in Guard::Group::\"sre\" };
          @id(\"not-ann\")
          forbid (principal == Guard::User::\"ann\", action == Guard::Action::\"approve\", resource)
@@ -105,7 +106,7 @@ fn the_policys_own_statements_decide_on_top() {
     let answer = ask(&policy, "ann", [roles, &["sre"], &[]], &hold).unwrap_err();
     assert_eq!(
         answer.to_string(),
-        "ann may not approve: the policy forbids it (not-ann (test.cedar:3))"
+        "ann may not approve: the policy forbids it (not-ann (test.cedar:4))"
     );
 }
 

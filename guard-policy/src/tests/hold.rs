@@ -1,4 +1,5 @@
-//! Hold semantics: what turns a denial into a hold, on which terms, and what never becomes an allow.
+//! Hold semantics: what turns a denial into a hold, on which terms, and what never becomes an
+//! allow.
 
 use super::support::*;
 use crate::{Outcome, Policy, PolicySource};
@@ -37,7 +38,8 @@ fn a_permit_that_needs_approval_is_a_hold() {
 #[test]
 fn a_plain_forbid_beside_a_hold_is_a_deny() {
     let policy = load(&format!(
-        "{PERMIT} @id(\"h\") @hold forbid (principal, action, resource) unless {{ context.approved }};
+        "{PERMIT} @id(\"h\") @hold forbid (principal, action, resource)
+         unless {{ context.approved }};
          @id(\"d\") @reason(\"never\") forbid (principal, action, resource);"
     ));
     let outcome = decide(&policy, DEV, &open("/x", "read"));

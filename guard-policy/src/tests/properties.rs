@@ -1,5 +1,5 @@
-//! Properties over random attempts: nothing panics, a hold is what approval turns, K3 holds, and what
-//! is handed to Cedar is what the schema says.
+//! Properties over random attempts: nothing panics, a hold is what approval turns, K3 holds, and
+//! what is handed to Cedar is what the schema says.
 
 use super::support::*;
 use crate::{Attempt, Outcome, Policy, entity::Question, load::SCHEMA};
@@ -163,7 +163,8 @@ proptest! {
         let question = Question::of(&attempt).unwrap();
         for approved in [false, true] {
             let request = question.request(approved).unwrap();
-            let [principal, action, resource] = [request.principal(), request.action(), request.resource()]
+            let uids = [request.principal(), request.action(), request.resource()];
+            let [principal, action, resource] = uids
                 .map(|uid| uid.unwrap().clone());
             let context = request.context().unwrap().clone();
             Request::new(principal, action, resource, context, Some(&SCHEMA)).unwrap();
