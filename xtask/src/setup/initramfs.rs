@@ -13,7 +13,9 @@ use std::{
 
 /// In the order in which they are inserted: each after what it needs. One that a kernel's package
 /// lacks is built in there.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 13] = [
+    "virtio",
+    "virtio_ring",
     "failover",
     "net_failover",
     "virtio_pci_legacy_dev",
@@ -28,7 +30,7 @@ const MODULES: [&str; 11] = [
 ];
 
 /// Bumped with [`init_script`] or [`MODULES`]: names the cached file.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 pub(crate) fn prepare(cache: &Path, kernel: Kernel, tree: &Path) -> Result<PathBuf> {
     let path = cache.join("initramfs").join(format!("{kernel}-v{VERSION}.cpio.gz"));
