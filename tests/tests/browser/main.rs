@@ -26,6 +26,7 @@ fn row(id: guard_model::HoldId) -> String {
 fn sign_in(browser: &Browser<'_>, url: &str) {
     browser.open(url).unwrap();
     browser.open(url).unwrap();
+    browser.wait_for("the button", |b| Ok(b.text("form button")? == "Sign in")).unwrap();
     browser.click("form button").unwrap();
     browser.wait_for("the account page", |b| Ok(b.url()?.contains("/account"))).unwrap();
 }
@@ -117,7 +118,7 @@ fn text_that_a_session_controls_is_inert_and_visible() {
         let text = browser.text("main").unwrap();
         assert!(text.contains("<script>window.owned=1</script>\\u{202e}gpj.sh"), "{page}: {text}");
         assert!(!text.contains(['\u{202e}', '\u{1b}']));
-        assert!(browser.run("return window.owned === undefined").unwrap() == true);
+        assert_eq!(browser.run("return window.owned === undefined").unwrap(), true);
         assert_eq!(browser.count("main img, main form[action^='//']").unwrap(), 0);
     }
     browser.open(&fake.url(&format!("/holds/{id}"))).unwrap();
@@ -127,6 +128,13 @@ fn text_that_a_session_controls_is_inert_and_visible() {
     assert_eq!(hostile, "\\u{1b}[2K\"><img src=x onerror=window.owned=1>\\xff");
     browser.screenshot(&artefact("hostile.png")).unwrap();
     nothing_violated(&browser);
+    // What a hole in the escaping could insert would not run, and this test would hear of it.
+    let insert = "const script = document.createElement('script'); \
+        script.textContent = 'window.owned = 1'; document.body.append(script); \
+        return window.owned === undefined";
+    assert_eq!(browser.run(insert).unwrap(), true);
+    let console = browser.console().unwrap().concat();
+    assert!(console.contains("Content Security Policy"), "{console}");
 }
 
 #[test]
@@ -140,12 +148,13 @@ fn without_javascript_plain_forms_do() {
     browser.open(&fake.url("/")).unwrap();
     assert_eq!(browser.count("html.js").unwrap(), 0, "JavaScript is off");
     browser.click(&format!("{} .row-main", row(id))).unwrap();
+    browser.wait_for("the form", |b| Ok(b.count("#reason")? == 1)).unwrap();
     browser.fill("#reason", "as agreed").unwrap();
     browser.click("button.approve").unwrap();
-    assert_eq!(browser.text("#panel h2").unwrap(), "Approved");
+    browser.wait_for("approval", |b| Ok(b.text("#panel h2")? == "Approved")).unwrap();
     assert_eq!(fake.view(id).state, HoldState::Approved);
     browser.click(".me form button").unwrap();
-    assert!(browser.url().unwrap().ends_with("/sign-in"));
+    browser.wait_for("the sign-in page", |b| Ok(b.url()?.ends_with("/sign-in"))).unwrap();
     browser.open(&fake.url("/")).unwrap();
     assert!(browser.url().unwrap().ends_with("/sign-in"), "signed out");
 }
