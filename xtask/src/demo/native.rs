@@ -29,7 +29,11 @@ pub(crate) fn run(port: u16, auto: bool) -> Result<ExitCode> {
     let built = build::everything(setup::for_build()?)?;
     let guard = built.bin.join("guard");
     say("asking `guard doctor` whether this machine can enforce");
-    let doctor = Command::new(&guard).arg("doctor").stdin(Stdio::null()).output()?;
+    let doctor = Command::new(&guard)
+        .args(["doctor", "--ebpf-object"])
+        .arg(&built.object)
+        .stdin(Stdio::null())
+        .output()?;
     eprint!("{}", String::from_utf8_lossy(&doctor.stdout));
     eprint!("{}", String::from_utf8_lossy(&doctor.stderr));
     if !doctor.status.success() {

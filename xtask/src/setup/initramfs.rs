@@ -1,6 +1,9 @@
 //! The first file system: busybox, the few modules that find the disks, and a script.
 
-use super::kernel::{Kernel, find};
+use super::{
+    kernel::{self, Kernel},
+    modules,
+};
 use crate::{cache::once, run::quietly};
 use anyhow::{Context as _, Result, bail};
 use guard_vm_wire::{PAYLOAD_DIR, PAYLOAD_SERIAL, ROOT_SERIAL};
@@ -11,23 +14,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// In the order in which they are inserted: each after what it needs. One that a kernel's package
-/// lacks is built in there.
-const MODULES: [&str; 13] = [
-    "virtio",
-    "virtio_ring",
-    "failover",
-    "net_failover",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_blk",
-    "virtio_net",
-    "virtio_console",
-    "mbcache",
-    "jbd2",
-    "ext4",
-];
+/// What reaches the disks, the network and the ports; what these need comes along.
+const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ext4"];
 
 /// Bumped with [`init_script`] or [`MODULES`]: names the cached file.
 const VERSION: u32 = 3;
@@ -48,36 +36,16 @@ fn fill(root: &Path, tree: &Path) -> Result<()> {
     }
     let busybox = quietly(Command::new("sh").args(["-c", "command -v busybox"]))?;
     fs::copy(busybox.trim(), root.join("bin/busybox"))?;
-    let mut names = Vec::new();
-    for module in MODULES {
-        let plain = format!("{module}.ko");
-        let files = find(tree, &|name| {
-            name == plain || name.strip_prefix(&plain).is_some_and(|rest| rest.starts_with('.'))
-        });
-        if let Some(file) = files.first() {
-            let name = format!("{:02}-{plain}", names.len());
-            fs::write(root.join("modules").join(&name), decompressed(file)?)?;
-            names.push(name);
-        }
+    let folder = kernel::find(tree, &|name| name == "modules.builtin");
+    let folder = folder.first().and_then(|path| path.parent()).context("no modules.builtin")?;
+    for (number, module) in modules::load_order(folder, &MODULES)?.into_iter().enumerate() {
+        let name = format!("{number:02}-{}.ko", module.name);
+        fs::write(root.join("modules").join(name), module.image)?;
     }
     let init = root.join("init");
     fs::write(&init, init_script())?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     Ok(())
-}
-
-fn decompressed(file: &Path) -> Result<Vec<u8>> {
-    let program = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("ko") => return Ok(fs::read(file)?),
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
-        _ => bail!("{}: an unknown compression", file.display()),
-    };
-    let output = Command::new(program).arg("-dc").arg(file).output()?;
-    if !output.status.success() {
-        bail!("{program} cannot read {}", file.display());
-    }
-    Ok(output.stdout)
 }
 
 /// Mounts the disks by their serials and hands over to guard-guest.

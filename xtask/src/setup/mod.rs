@@ -3,6 +3,7 @@
 mod debian;
 mod initramfs;
 mod kernel;
+mod modules;
 mod packages;
 mod root;
 mod toolchain;
