@@ -79,8 +79,10 @@ pub(crate) struct Up {
     /// Name of the first user, if there is none yet.
     #[arg(long, value_name = "NAME", default_value = "admin")]
     first_user: String,
-    /// OS account that is the first user's own: they cannot approve what its sessions do.
-    #[arg(long, value_name = "ACCOUNT")]
+    /// OS account that is the first user's own: they cannot approve what its sessions do. Under sudo
+    /// the account that called it; run agents as an account of their own, or let a second person
+    /// approve.
+    #[arg(long, env = "SUDO_USER", value_name = "ACCOUNT")]
     own_account: Vec<String>,
     /// Longest hold, seconds; the policy may ask for less.
     #[arg(long, value_name = "S", default_value_t = 600,
