@@ -36,6 +36,9 @@ use tokio::sync::{Notify, mpsc};
 /// Most events that are handled before commands are carried out: many decisions for one process
 /// become one SIGCONT, and a flood cannot keep the first one waiting.
 const EVENTS_PER_TURN: usize = 256;
+/// Most events that are read before a task is declared dead, or before the end: more than the ring
+/// buffer holds, so that only a flood that goes on meanwhile meets it.
+const DRAIN_MAX: usize = 100_000;
 /// How often dead tasks are looked for.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Most held tasks that one scan looks at; the next scan goes on behind them.
@@ -131,6 +134,8 @@ pub struct Driver<K> {
     losses: Losses,
     scans: u32,
     scanned: u64,
+    /// Holds whose task was seen to be gone. Its last record may still be in the ring buffer.
+    suspects: Vec<u64>,
 }
 
 impl<K: Kernel> Driver<K> {
@@ -138,7 +143,7 @@ impl<K: Kernel> Driver<K> {
     #[must_use]
     pub fn new(parts: Parts<K>) -> Self {
         let losses = Losses::load(&parts.losses_path, parts.boot);
-        Self { parts, link_up: false, losses, scans: 0, scanned: 0 }
+        Self { parts, link_up: false, losses, scans: 0, scanned: 0, suspects: Vec::new() }
     }
 
     /// Says that it started, and takes over what an earlier guard-agent left (H9).
@@ -207,9 +212,14 @@ impl<K: Kernel> Driver<K> {
                 Some(call) = inputs.calls.recv() => self.call(call),
                 () = self.timer() => {}
                 _ = scan.tick() => self.scan(),
-                () = &mut shutdown => return Ok(()),
+                () = &mut shutdown => {
+                    self.drain(events);
+                    self.settle();
+                    return Ok(());
+                }
             }
             self.settle();
+            self.bury(events);
         }
     }
 
@@ -220,6 +230,26 @@ impl<K: Kernel> Driver<K> {
         self.save_sessions();
         self.evidence(None, Event::Stopped { component, reason: reason.to_owned() });
         self.parts.spool
+    }
+
+    fn drain(&mut self, events: &mut impl EventStream) {
+        for _ in 0..DRAIN_MAX {
+            let Some(event) = events.try_next() else { return };
+            self.event(event);
+        }
+    }
+
+    /// Declares suspects dead, after everything that they did before they died was read: a task
+    /// that consumed its grant and exited has not abandoned its hold.
+    fn bury(&mut self, events: &mut impl EventStream) {
+        while !self.suspects.is_empty() {
+            let suspects = std::mem::take(&mut self.suspects);
+            self.drain(events);
+            for hold in suspects {
+                self.parts.engine.gone(hold);
+            }
+            self.settle();
+        }
     }
 
     /// Waits for the engine's next deadline.
@@ -258,7 +288,7 @@ impl<K: Kernel> Driver<K> {
             }
             Command::Resume { hold, key } => match self.parts.kernel.resume(&key) {
                 Ok(true) => {}
-                Ok(false) => self.parts.engine.gone(hold),
+                Ok(false) => self.suspects.push(hold),
                 // The engine resumes again while the answer is not consumed.
                 Err(error) => {
                     tracing::warn!(hold, error = %anyhow::Error::new(error), "not resumed");
@@ -341,9 +371,7 @@ impl<K: Kernel> Driver<K> {
             .collect();
         self.scanned = if batch.len() < SCAN_MAX { 0 } else { batch.last().map_or(0, |(h, _)| *h) };
         batch.retain(|(_, key)| !self.parts.kernel.is_alive(key));
-        for (hold, _) in batch {
-            self.parts.engine.gone(hold);
-        }
+        self.suspects.extend(batch.into_iter().map(|(hold, _)| hold));
         self.scans = self.scans.wrapping_add(1);
         if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
             self.heartbeat();

@@ -80,10 +80,25 @@ async fn a_held_task_that_dies_is_abandoned_within_a_scan() {
     assert!(bench.request().is_some());
     bench.kernel.inside(|inside| inside.dead.push(std::process::id()));
     bench.driver.scan();
-    bench.driver.settle();
+    bench.driver.bury(&mut FakeEvents(mpsc::unbounded_channel().1));
     assert!(matches!(bench.said.try_recv(), Ok(ToLink::Farewell(_))));
     assert_eq!(bench.kernel.inside(|inside| inside.forgotten), 1);
     assert_eq!(bench.kernel.verdicts(), []);
+}
+
+#[tokio::test]
+async fn a_task_that_consumed_its_grant_and_died_has_abandoned_nothing() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    bench.event(held(session, 1, "/fine"));
+    let (events, receiver) = mpsc::unbounded_channel();
+    events.send(consumed(session, 1, VERDICT_ALLOW)).unwrap();
+    bench.kernel.inside(|inside| inside.dead.push(std::process::id()));
+    bench.driver.scan();
+    bench.driver.bury(&mut FakeEvents(receiver));
+    let (records, _folder) = bench.end();
+    assert_eq!(count(&records, |event| matches!(event, Event::Outcome { .. })), 1);
+    assert_eq!(count(&records, |event| matches!(event, Event::Withdrawn { .. })), 0);
 }
 
 #[tokio::test]
