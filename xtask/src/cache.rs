@@ -64,6 +64,15 @@ pub(crate) fn once(path: &Path, what: &str, make: impl FnOnce(&Path) -> Result<(
     fs::rename(&part, path).with_context(|| format!("{} to {}", part.display(), path.display()))
 }
 
+/// A short name for what something is made from and how, so that a change makes a new one (FNV-1a).
+pub(crate) fn recipe(parts: &[&str]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.join("\0").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
 fn remove(path: &Path) -> Result<()> {
     let result = match fs::symlink_metadata(path) {
         Err(_) => return Ok(()),
@@ -75,7 +84,7 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::once;
+    use super::{once, recipe};
     use std::fs;
 
     #[test]
@@ -94,5 +103,11 @@ mod tests {
         })?;
         assert!(path.is_dir());
         once(&path, "making a thing", |_| panic!("made twice"))
+    }
+
+    #[test]
+    fn a_changed_recipe_has_another_name() {
+        assert_ne!(recipe(&["a", "b"]), recipe(&["ab"]));
+        assert_eq!(recipe(&["a", "b"]), recipe(&["a", "b"]));
     }
 }

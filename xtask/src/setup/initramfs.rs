@@ -4,7 +4,10 @@ use super::{
     kernel::{self, Kernel},
     modules,
 };
-use crate::{cache::once, run::quietly};
+use crate::{
+    cache::{once, recipe},
+    run::quietly,
+};
 use anyhow::{Context as _, Result, bail};
 use guard_vm_wire::{PAYLOAD_DIR, PAYLOAD_SERIAL, ROOT_SERIAL};
 use std::{
@@ -17,11 +20,10 @@ use std::{
 /// What reaches the disks, the network and the ports; what these need comes along.
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ext4"];
 
-/// Bumped with [`init_script`] or [`MODULES`]: names the cached file.
-const VERSION: u32 = 3;
-
 pub(crate) fn prepare(cache: &Path, kernel: Kernel, tree: &Path) -> Result<PathBuf> {
-    let path = cache.join("initramfs").join(format!("{kernel}-v{VERSION}.cpio.gz"));
+    let image = kernel::image(tree)?;
+    let parts = [include_str!("initramfs.rs"), &image.to_string_lossy()];
+    let path = cache.join("initramfs").join(format!("{kernel}-{}.cpio.gz", recipe(&parts)));
     once(&path, &format!("packing the initramfs of {kernel}"), |part| {
         let root = tempfile::tempdir()?;
         fill(root.path(), tree)?;

@@ -2,7 +2,7 @@
 
 use super::debian::{Apt, unpack};
 use crate::{
-    cache::once,
+    cache::{once, recipe},
     run::{is_root, locate, quietly, tool},
 };
 use anyhow::{Context as _, Result};
@@ -43,14 +43,11 @@ const PACKAGES: [&str; 26] = [
     "busybox-static",
 ];
 
-/// Bumped with what this file makes: names the cached image.
-const VERSION: u32 = 3;
-
 /// Room for the tree and for what sessions write; the image is sparse.
 const SIZE: &str = "2G";
 
 pub(crate) fn prepare(cache: &Path) -> Result<PathBuf> {
-    let path = cache.join(format!("root-v{VERSION}.ext4"));
+    let path = cache.join(format!("root-{}.ext4", recipe(&[include_str!("root.rs")])));
     once(
         &path,
         "making the VM's root tree (Debian 13: bash, coreutils, curl, git, python3)",
