@@ -94,6 +94,11 @@ fn lints() -> Result<Vec<Row>> {
     } else {
         say("cargo-deny is not installed: licences and sources are not checked in this run");
     }
+    if have("typos") {
+        checks.push(("typos", at_root("typos")));
+    } else {
+        say("typos is not installed: spelling is not checked in this run");
+    }
     let mut fmt = at_root("cargo");
     fmt.current_dir(repository().join("guard-ebpf")).args(["fmt", "--check"]);
     checks.push(("cargo fmt (guard-ebpf)", fmt));
