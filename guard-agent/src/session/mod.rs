@@ -19,9 +19,9 @@ pub const SESSIONS_MAX: usize = 4096;
 pub const TASKS_MAX: usize = 1 << 18;
 /// What a session did just before a hold: as many lines as an approver reads.
 pub const RECENT_MAX: usize = 16;
-/// Set in every handle that guard-agent draws, so that none is one that the kernel's selectors
-/// count.
-pub const HANDLE_DRAWN: u64 = 1 << 63;
+/// Set in every handle that the kernel's exec selectors give (`SELECTED_SESSIONS` in
+/// guard-ebpf/src/lineage.rs), and in none that guard-agent draws.
+pub const HANDLE_SELECTED: u64 = 1 << 63;
 
 /// What the decision needs of a session.
 #[derive(Debug)]
