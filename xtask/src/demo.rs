@@ -97,6 +97,7 @@ fn request(auto: bool, port: u16) -> vm::Request {
         timeout_s: if auto { AUTO_TIMEOUT_S } else { PATIENT_TIMEOUT_S },
         policy: false,
         beside: false,
+        page: true,
     };
     vm::Request { job, policy: None, files: None, beside: None, ui_port: Some(port) }
 }
@@ -119,7 +120,7 @@ pub(crate) fn invite(link: &str, open: bool) {
 }
 
 /// The wanted port if it is free, or some free one.
-fn free_port(wanted: Option<u16>) -> Result<u16> {
+pub(crate) fn free_port(wanted: Option<u16>) -> Result<u16> {
     let address = (Ipv4Addr::LOCALHOST, wanted.unwrap_or(0));
     let listener = TcpListener::bind(address)
         .with_context(|| format!("port {} of 127.0.0.1: choose another --port", address.1))?;

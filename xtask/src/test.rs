@@ -19,6 +19,9 @@ use std::{
 /// Longest time for all scenarios on one kernel, seconds.
 const SCENARIOS_TIMEOUT_S: u64 = 1500;
 
+/// Longest time for the browser to approve what the VM's process waits for, seconds.
+const HELD_TIMEOUT_S: u64 = 240;
+
 /// `cargo xtask test`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -75,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wanted(Part::Browser) {
         rows.push(browser()?);
+        rows.push(browser_and_vm()?);
     }
     Ok(table(&rows))
 }
@@ -122,7 +126,14 @@ fn unit() -> Result<Row> {
     let what = "unit and property tests";
     let mut cargo = at_root("cargo");
     if have("cargo-nextest") {
-        cargo.args(["nextest", "run", "--locked", "--workspace", "-E", "not binary(browser)"]);
+        cargo.args([
+            "nextest",
+            "run",
+            "--locked",
+            "--workspace",
+            "-E",
+            "not binary(browser) and not binary(vm_page)",
+        ]);
         return nextest(what, &mut cargo);
     }
     cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "guard-tests"]);
@@ -140,6 +151,53 @@ fn browser() -> Result<Row> {
     }
     // Here with the few others of the package: `cargo test` cannot leave out one binary.
     cargo_test(what, cargo.args(["test", "--locked", "--no-fail-fast", "--package", "guard-tests"]))
+}
+
+/// A real process, held by a real kernel, approved in a real Chromium.
+fn browser_and_vm() -> Result<Row> {
+    let (what, start) = ("browser and VM", Instant::now());
+    say(what);
+    let kernel = Kernel::V7_3;
+    let built = build::everything(setup::for_build()?)?;
+    let boot = setup::for_vm(kernel)?;
+    // Held by the shipped policy: the session reads a private key.
+    let command = ["cat", "/home/dev/.ssh/id_ed25519"].map(str::to_owned).to_vec();
+    let job = Job {
+        task: Task::Command(command),
+        answer: Answer::None,
+        root: false,
+        guard: true,
+        timeout_s: HELD_TIMEOUT_S,
+        policy: false,
+        beside: false,
+        page: true,
+    };
+    let port = crate::demo::free_port(None)?;
+    let request = vm::Request { job, policy: None, files: None, beside: None, ui_port: Some(port) };
+    let out = repository().join("out").join("vm-page");
+    let mut page = None;
+    let ended = vm::boot_and_run(kernel, &boot, &built, &request, Some(&out), &mut |report| {
+        if let Report::Ready { sign_in: Some(path), .. } = report {
+            let mut cargo = at_root("cargo");
+            cargo.args(["test", "--quiet", "--locked", "--package", "guard-tests"]);
+            cargo.args(["--test", "vm_page"]);
+            cargo.env("GUARD_VM_SIGN_IN", format!("http://127.0.0.1:{port}{path}"));
+            page = cargo.stdin(Stdio::null()).stdout(Stdio::null()).spawn().ok();
+        }
+    });
+    let approved = page.is_some_and(|mut page| page.wait().is_ok_and(|status| status.success()));
+    let mut problems = Vec::new();
+    if !approved {
+        problems.push(format!("{what}: the page was not driven to an approval (see above)"));
+    }
+    match ended {
+        Ok(ended) if ended.status == 0 => {}
+        Ok(ended) => problems.push(format!("{what}: the held process ended with {}", ended.status)),
+        Err(error) => problems.push(format!("{what}: {error:#}")),
+    }
+    let passed = u32::from(problems.is_empty());
+    let took = start.elapsed();
+    Ok(Row { what: what.to_owned(), passed, failed: 1 - passed, took, problems })
 }
 
 /// Runs `cargo test`, shows what it says, and adds its summaries up.
@@ -239,6 +297,7 @@ fn on_kernel(kernel: Kernel, boot: &setup::Boot, built: &build::Built, names: &[
         timeout_s: SCENARIOS_TIMEOUT_S,
         policy: false,
         beside: false,
+        page: false,
     };
     let request = vm::Request { job, policy: None, files: None, beside: None, ui_port: None };
     let out = repository().join("out").join(format!("vm-{kernel}"));

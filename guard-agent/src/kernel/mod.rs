@@ -12,8 +12,8 @@ mod wire;
 
 pub use load::{EbpfConfig, LoadError};
 pub use ring::EventSource;
-pub(crate) use sys::pidfd_open;
 pub use sys::boottime_ns;
+pub(crate) use sys::pidfd_open;
 
 use guard_common::{
     event::Header,

@@ -92,6 +92,8 @@ pub struct Job {
     pub policy: bool,
     /// A helper stands on the payload disk as `beside`, to be started outside the session.
     pub beside: bool,
+    /// The page can be reached from outside, and a sign-in link is reported.
+    pub page: bool,
 }
 
 /// One line on the control port.

@@ -20,11 +20,12 @@ pub(crate) struct Module {
 /// The wanted modules of a kernel and all below them. What is built in is left out; a module that is
 /// neither there nor built in is an error.
 pub(crate) fn load_order(modules: &Path, wanted: &[&str]) -> Result<Vec<Module>> {
-    let builtin = fs::read_to_string(modules.join("modules.builtin"))
-        .with_context(|| format!("read {}/modules.builtin", modules.display()))?;
+    // 7.3's packages have no such list: there, what is no module is taken for built in, and a VM that
+    // lacks it says so at once.
+    let builtin = fs::read_to_string(modules.join("modules.builtin")).ok();
     let mut resolver = Resolver {
         files: BTreeMap::new(),
-        builtin: builtin.lines().map(|line| name_of(Path::new(line))).collect(),
+        builtin: builtin.map(|list| list.lines().map(|line| name_of(Path::new(line))).collect()),
         done: BTreeSet::new(),
         order: Vec::new(),
     };
@@ -37,14 +38,18 @@ pub(crate) fn load_order(modules: &Path, wanted: &[&str]) -> Result<Vec<Module>>
 
 struct Resolver {
     files: BTreeMap<String, PathBuf>,
-    builtin: BTreeSet<String>,
+    builtin: Option<BTreeSet<String>>,
     done: BTreeSet<String>,
     order: Vec<Module>,
 }
 
 impl Resolver {
     fn add(&mut self, name: &str) -> Result<()> {
-        if self.builtin.contains(name) || !self.done.insert(name.to_owned()) {
+        let builtin = match &self.builtin {
+            Some(builtin) => builtin.contains(name),
+            None => !self.files.contains_key(name),
+        };
+        if builtin || !self.done.insert(name.to_owned()) {
             return Ok(());
         }
         let path = self.files.get(name).with_context(|| format!("no kernel module {name}"))?;

@@ -127,6 +127,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         timeout_s: arguments.timeout,
         policy: arguments.policy.is_some(),
         beside: arguments.beside.is_some(),
+        page: false,
     };
     let request = Request {
         job,

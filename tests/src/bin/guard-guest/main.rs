@@ -67,7 +67,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     }
     let mut guard = guard::Guard::start(job.policy)?;
     let mut sign_in = None;
-    if matches!(job.task, Task::Demo { .. }) {
+    if job.page {
         demo::open_page()?;
         sign_in = Some(guard.sign_in_path()?);
     }
