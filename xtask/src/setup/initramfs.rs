@@ -38,8 +38,10 @@ fn fill(root: &Path, tree: &Path) -> Result<()> {
     }
     let busybox = quietly(Command::new("sh").args(["-c", "command -v busybox"]))?;
     fs::copy(busybox.trim(), root.join("bin/busybox"))?;
-    let folder = kernel::find(tree, &|name| name == "modules.builtin");
-    let folder = folder.first().and_then(|path| path.parent()).context("no modules.builtin")?;
+    let modules = kernel::find(tree, &|name| name.contains(".ko"));
+    let is_kernel = |path: &&Path| path.file_name().is_some_and(|name| name == "kernel");
+    let folder = modules.first().and_then(|path| path.ancestors().find(is_kernel));
+    let folder = folder.and_then(Path::parent).context("the kernel's package has no modules")?;
     for (number, module) in modules::load_order(folder, &MODULES)?.into_iter().enumerate() {
         let name = format!("{number:02}-{}.ko", module.name);
         fs::write(root.join("modules").join(name), module.image)?;
