@@ -4,6 +4,7 @@
 //! their edges. Text that a session controls is [`RawText`]: kept byte for byte, shown escaped.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
 pub mod action;
 pub mod decision;

@@ -4,6 +4,7 @@
 //! the field) before anything else sees them. [`decision`] signs and verifies decisions.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
 pub mod decision;
 
