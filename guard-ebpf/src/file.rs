@@ -49,11 +49,13 @@ fn try_file_open(ctx: &LsmContext) -> Verdict {
     if flags & FMODE_EXEC_FLAG != 0 || mode & FMODE_NOACCOUNT != 0 {
         return Verdict::Allow;
     }
-    if mode & FMODE_CREATED != 0 && take_creation(task, file) {
+    let unnamed = flags & O_TMPFILE == O_TMPFILE;
+    // An unnamed file has met no path_mknod: a remembered dentry at its address is somebody else's.
+    if !unnamed && mode & FMODE_CREATED != 0 && take_creation(task, file) {
         return Verdict::Allow;
     }
     let mut access = access(flags, mode);
-    let inode = if flags & O_TMPFILE == O_TMPFILE {
+    let inode = if unnamed {
         // Every restart makes another unnamed inode: the object is the directory.
         access |= ACCESS_TMPFILE;
         match file.dentry().parent().inode() {
