@@ -1,10 +1,12 @@
 //! Evidence: the ordered record of actions, holds, decisions, losses and changes.
 //!
-//! Pure data and pure functions. guard-agent spools these records, the controller stores them; the
-//! Merkle log, proofs and the OCSF mapping come with the evidence issue and stand on [`Record`].
+//! guard-agent spools [`Record`]s, the controller logs them; whoever follows the log does so through
+//! [`LogReader`].
 
 #![forbid(unsafe_code)]
 
+pub mod reader;
 pub mod record;
 
+pub use reader::{LogEntry, LogReadError, LogReader};
 pub use record::{Event, Record};

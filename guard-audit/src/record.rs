@@ -223,4 +223,24 @@ pub enum Event {
         /// By whom.
         by: String,
     },
+    /// The payload and salt of an entry of the log are erased; its leaf and all proofs stay.
+    PayloadErased {
+        /// Position in the log.
+        index: u64,
+        /// Its leaf hash, hexadecimal.
+        leaf_hash: String,
+        /// Why.
+        reason: String,
+        /// By whom.
+        by: String,
+    },
+    /// The log is signed with another key from the checkpoint on that contains this.
+    LogKeyRotated {
+        /// The key until now, as a signed-note verifier key (C2SP signed-note).
+        old: String,
+        /// The key from now on, likewise.
+        new: String,
+        /// By whom.
+        by: String,
+    },
 }

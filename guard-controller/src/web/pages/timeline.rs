@@ -119,6 +119,10 @@ fn administrative(event: &Event) -> (&'static str, &'static str, Option<u32>, St
         Event::UserChanged { user, change, by } => {
             ("user", "", format!("{user}: {change}, by {by}"))
         }
+        Event::PayloadErased { index, reason, by, .. } => {
+            ("erased", "", format!("payload of entry {index}, by {by}: {reason}"))
+        }
+        Event::LogKeyRotated { new, by, .. } => ("log key", "", format!("{new}, by {by}")),
         _ => ("event", "", String::new()),
     };
     (kind, tone, None, text)
