@@ -8,6 +8,7 @@
 
 pub mod cef;
 pub mod ecs;
+pub mod log;
 pub mod ocsf;
 pub mod reader;
 pub mod record;

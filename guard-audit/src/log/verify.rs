@@ -1,0 +1,283 @@
+//! Verifying a log's directory, whole: every byte that the checkpoint vouches for.
+
+use super::{
+    Checkpoint, CosignerKey, HostReport, LogError, Storage, TILE_WIDTH, Trusted, VerifierKey,
+    handover, journal, payload,
+    read::{bundle, split_bundle},
+    tree::{Edge, NewTile, bundle_name, tile_name},
+    walk::{Lines, Walk},
+    writer::{CHECKPOINT, COSIGNED, KEYS, read, require},
+};
+use guard_model::HostId;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What a verification found. Only if `problems` is empty is anything proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Which log, as its checkpoint says.
+    pub origin: String,
+    /// Entries of the log, as its checkpoint says.
+    pub size: u64,
+    /// Root hash of its tree, hexadecimal.
+    pub root: String,
+    /// Position of the first entry that was looked at.
+    pub from: u64,
+    /// Entries that were looked at.
+    pub entries: u64,
+    /// Of these, with an erased payload.
+    pub erased: u64,
+    /// Log time of the first, ms since 1970.
+    pub first_unix_ms: Option<u64>,
+    /// Log time of the last, ms since 1970.
+    pub last_unix_ms: Option<u64>,
+    /// Witnesses that cosigned: name → (entries that they saw, s since 1970).
+    pub witnesses: BTreeMap<String, (u64, u64)>,
+    /// Who observed what.
+    pub hosts: BTreeMap<HostId, HostReport>,
+    /// What is not as it must be: nothing is proven.
+    pub problems: Lines,
+    /// What somebody should look at: losses, silences, restarts, clocks.
+    pub findings: Lines,
+}
+
+impl Report {
+    /// Whether everything holds.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    pub(super) fn take(&mut self, mut walk: Walk) {
+        self.hosts = walk.finish();
+        self.entries = walk.entries;
+        self.erased = walk.erased;
+        self.first_unix_ms = walk.first_time;
+        self.last_unix_ms = walk.first_time.map(|_| walk.last_time);
+        self.problems.absorb(walk.problems);
+        self.findings.absorb(walk.findings);
+    }
+
+    fn note(&mut self, error: &LogError) {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(deeper) = cause {
+            text = format!("{text}: {deeper}");
+            cause = deeper.source();
+        }
+        self.problems.push(text);
+    }
+}
+
+/// Verifies a log: its checkpoint by one of `keys` (or a later key that one of them handed over
+/// to), every leaf, tile and payload, and what the entries say of completeness. Reads only; a log
+/// that is written to meanwhile is verified as of its checkpoint.
+#[must_use]
+pub fn verify<S: Storage + ?Sized>(
+    storage: &S,
+    keys: &[VerifierKey],
+    witnesses: &[CosignerKey],
+) -> Report {
+    let mut report = Report::default();
+    if let Err(error) = verify_into(storage, keys, witnesses, &mut report) {
+        report.note(&error);
+    }
+    report
+}
+
+/// The keys that ever signed the log in `storage`, as it says itself, oldest first.
+///
+/// # Errors
+/// There is no list, or it has something else.
+pub fn own_keys<S: Storage + ?Sized>(storage: &S) -> Result<Vec<VerifierKey>, LogError> {
+    let bytes = require(storage, KEYS)?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| LogError::damaged(KEYS, e.to_string()))?;
+    let key = |line| VerifierKey::parse(line).map_err(|e| LogError::damaged(KEYS, e.to_string()));
+    text.lines().map(key).collect()
+}
+
+fn verify_into<S: Storage + ?Sized>(
+    storage: &S,
+    keys: &[VerifierKey],
+    witnesses: &[CosignerKey],
+    report: &mut Report,
+) -> Result<(), LogError> {
+    let bytes = require(storage, CHECKPOINT)?;
+    let checkpoint = Checkpoint::parse(&bytes).map_err(|e| LogError::damaged(CHECKPOINT, e))?;
+    report.origin.clone_from(&checkpoint.origin);
+    report.size = checkpoint.head.size;
+    report.root = hex::encode(checkpoint.head.root);
+    let trusted = handover::follow(storage, checkpoint.head.size, keys)?;
+    if let Err(problem) = trusted.verify(&checkpoint) {
+        report.problems.push(format!("{CHECKPOINT}: {problem}"));
+    }
+    if let Err(error) = own_keys(storage) {
+        report.note(&error);
+    }
+    let mut walk = Walk::new(true);
+    let tree = entries(storage, checkpoint.head.size, &mut walk, report);
+    report.take(walk);
+    let edge = tree?;
+    if edge.root() != checkpoint.head.root {
+        let problem = "its root hash is not that of the entries";
+        report.problems.push(format!("{CHECKPOINT}: {problem}"));
+    }
+    right_edge(storage, &edge, report)?;
+    cosigned(storage, &edge, &trusted, witnesses, report)?;
+    journals(storage, report)
+}
+
+/// Every bundle with its tile and payloads; the tree that they make.
+fn entries<S: Storage + ?Sized>(
+    storage: &S,
+    size: u64,
+    walk: &mut Walk,
+    report: &mut Report,
+) -> Result<Edge, LogError> {
+    let mut edge = Edge::default();
+    let mut full = Vec::new();
+    for number in 0..size.div_ceil(TILE_WIDTH) {
+        let width = TILE_WIDTH.min(size - number * TILE_WIDTH);
+        let (name, bytes) = bundle(storage, number, width)?;
+        let leaves = split_bundle(&name, number, &bytes)?;
+        let payload_name = payload::file_name(number);
+        let payloads = require(storage, &payload_name)?;
+        let mut rest = &payloads[..];
+        if (leaves.len() as u64) < width {
+            let problem = format!("{} entries instead of {width}", leaves.len());
+            return Err(LogError::damaged(name, problem));
+        }
+        let known = super::read::tile(storage, 0, number, width)?;
+        for ((at, leaf), known) in (0..width).zip(leaves).zip(known) {
+            let index = number * TILE_WIDTH + at;
+            let payload = payload::decode(&mut rest).map_err(|problem| {
+                let problem = format!("payload of entry {index}: {problem}");
+                LogError::damaged(&payload_name, problem)
+            })?;
+            let (hash, _) = walk.entry(index, leaf, payload);
+            if hash != known {
+                report.problems.push(format!("{name}: entry {index} is not what its tile has"));
+            }
+            edge.push(hash, &mut full);
+        }
+        if width == TILE_WIDTH && !rest.is_empty() {
+            report.problems.push(format!("{payload_name}: {} bytes too many", rest.len()));
+        }
+        for tile in full.drain(..) {
+            same(storage, &tile, report)?;
+        }
+    }
+    Ok(edge)
+}
+
+fn same<S: Storage + ?Sized>(
+    storage: &S,
+    tile: &NewTile,
+    report: &mut Report,
+) -> Result<(), LogError> {
+    let width = tile.hashes.len() as u64;
+    let stored = super::read::tile(storage, tile.level, tile.number, width)?;
+    if let Some(at) = stored.iter().zip(&tile.hashes).position(|(a, b)| a != b) {
+        let name = tile.name();
+        report.problems.push(format!("{name}: hash {at} is not that of the entries below it"));
+    }
+    Ok(())
+}
+
+/// The incomplete tiles, and what is left of narrower ones.
+fn right_edge<S: Storage + ?Sized>(
+    storage: &S,
+    edge: &Edge,
+    report: &mut Report,
+) -> Result<(), LogError> {
+    for tile in edge.partial(0) {
+        same(storage, &tile, report)?;
+        let dir = format!("{}.p", tile_name(tile.level, tile.number, TILE_WIDTH));
+        for (name, bytes) in narrower(storage, &dir, tile.hashes.len())? {
+            if !tile.hashes.as_flattened().starts_with(&bytes) {
+                report.problems.push(format!("{name}: not the beginning of its tile"));
+            }
+        }
+        if tile.level == 0 {
+            let (_, whole) = bundle(storage, tile.number, tile.hashes.len() as u64)?;
+            let dir = format!("{}.p", bundle_name(tile.number, TILE_WIDTH));
+            for (name, bytes) in narrower(storage, &dir, tile.hashes.len())? {
+                if !whole.starts_with(&bytes) {
+                    report.problems.push(format!("{name}: not the beginning of its bundle"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn narrower<S: Storage + ?Sized>(
+    storage: &S,
+    dir: &str,
+    width: usize,
+) -> Result<Vec<(String, Vec<u8>)>, LogError> {
+    let listed = storage.list(dir).map_err(super::writer::file(dir, "cannot be listed"))?;
+    let mut files = Vec::new();
+    for name in listed {
+        if name.parse::<usize>().is_ok_and(|w| w < width) {
+            let path = format!("{dir}/{name}");
+            // It may have gone meanwhile.
+            if let Some(bytes) = read(storage, &path)? {
+                files.push((path, bytes));
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The checkpoint that witnesses have signed, if there is one.
+fn cosigned<S: Storage + ?Sized>(
+    storage: &S,
+    edge: &Edge,
+    keys: &Trusted,
+    witnesses: &[CosignerKey],
+    report: &mut Report,
+) -> Result<(), LogError> {
+    let Some(bytes) = read(storage, COSIGNED)? else { return Ok(()) };
+    let seen = Checkpoint::parse(&bytes).map_err(|e| LogError::damaged(COSIGNED, e))?;
+    if let Err(problem) = keys.verify(&seen) {
+        report.problems.push(format!("{COSIGNED}: {problem}"));
+    }
+    if seen.head.size > edge.size() {
+        let (seen, size) = (seen.head.size, edge.size());
+        report.problems.push(format!("{COSIGNED}: witnesses saw {seen} entries, {size} are left"));
+        return Ok(());
+    }
+    let at_size = super::TileHashes::new(storage, edge.size()).head(seen.head.size)?;
+    if at_size.root != seen.head.root {
+        report.problems.push(format!("{COSIGNED}: witnesses saw another log"));
+    }
+    for key in witnesses {
+        match key.verify(&seen) {
+            Ok(time) => {
+                report.witnesses.insert(key.name().to_owned(), (seen.head.size, time));
+            }
+            Err(problem) => report.findings.push(format!("{COSIGNED}: {problem}")),
+        }
+    }
+    Ok(())
+}
+
+/// What is not yet durable elsewhere: a torn end is fine, but worth a word.
+fn journals<S: Storage + ?Sized>(storage: &S, report: &mut Report) -> Result<(), LogError> {
+    let dir = journal::DIR;
+    let names = storage.list(dir).map_err(super::writer::file(dir, "cannot be listed"))?;
+    for name in names {
+        let path = format!("{dir}/{name}");
+        let Some(bytes) = read(storage, &path)? else { continue };
+        match journal::scan(&bytes) {
+            None => report.findings.push(format!("{path}: its header is not readable")),
+            Some(scanned) => {
+                if let Some((offset, problem)) = scanned.torn {
+                    report.findings.push(format!("{path}, byte {offset}: {problem}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! What entries say, one after the other: payloads against leaves, chains of hosts, losses.
+
+use super::{Envelope, Hash, leaf_hash, payload_hash};
+use crate::{Event, Record};
+use guard_model::{BootId, HostId};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Problems and findings that are kept word for word; more are counted only.
+pub const LINES_MAX: usize = 100;
+
+/// A host that sends a heartbeat every 10 s and says nothing for this long was silent, ms.
+pub const SILENCE_MS: u64 = 60_000;
+
+/// A wall clock that moves this far against the boot clock within a boot was set, ms.
+pub const CLOCK_JUMP_MS: i64 = 2_000;
+
+/// Lines of which only the first [`LINES_MAX`] are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lines {
+    /// How many there were.
+    pub count: u64,
+    /// The first of them.
+    pub lines: Vec<String>,
+}
+
+impl Lines {
+    pub(super) fn push(&mut self, line: impl Into<String>) {
+        self.count += 1;
+        if self.lines.len() < LINES_MAX {
+            self.lines.push(line.into());
+        }
+    }
+
+    pub(super) fn absorb(&mut self, other: Self) {
+        let room = LINES_MAX.saturating_sub(self.lines.len());
+        self.count += other.count;
+        self.lines.extend(other.lines.into_iter().take(room));
+    }
+
+    /// Whether there was none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// What the entries say about one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostReport {
+    /// Entries.
+    pub entries: u64,
+    /// Boots (of the controller: runs).
+    pub boots: u64,
+    /// What was lost before it was logged, as the host's counters say: counter → count.
+    pub lost: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    report: HostReport,
+    leaf: Option<Hash>,
+    boots: BTreeMap<BootId, Boot>,
+    last_boot: Option<BootId>,
+    last_time: u64,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Boot {
+    sequence: u64,
+    /// Wall clock less boot clock, ms.
+    offset: Option<i64>,
+}
+
+/// Follows entries in order.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// Whether these are the log's first entries, so that every chain must begin.
+    from_start: bool,
+    hosts: BTreeMap<HostId, Seen>,
+    pub(super) first_time: Option<u64>,
+    pub(super) last_time: u64,
+    pub(super) entries: u64,
+    pub(super) erased: u64,
+    erasures: BTreeSet<u64>,
+    explained: BTreeSet<u64>,
+    pub(super) problems: Lines,
+    pub(super) findings: Lines,
+}
+
+impl Walk {
+    pub(super) fn new(from_start: bool) -> Self {
+        Self {
+            from_start,
+            hosts: BTreeMap::new(),
+            first_time: None,
+            last_time: 0,
+            entries: 0,
+            erased: 0,
+            erasures: BTreeSet::new(),
+            explained: BTreeSet::new(),
+            problems: Lines::default(),
+            findings: Lines::default(),
+        }
+    }
+
+    /// The next entry; returns its leaf hash and its record, if that is there and readable.
+    pub(super) fn entry(
+        &mut self,
+        index: u64,
+        leaf: &[u8],
+        payload: Option<(Hash, &[u8])>,
+    ) -> (Hash, Option<Record>) {
+        let hash = leaf_hash(leaf);
+        self.entries += 1;
+        let envelope = match Envelope::parse(leaf) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.problems.push(format!("entry {index}: {error}"));
+                return (hash, None);
+            }
+        };
+        if envelope.time < self.last_time {
+            self.problems.push(format!("entry {index}: logged before the entry before it"));
+        }
+        self.last_time = envelope.time;
+        self.first_time.get_or_insert(envelope.time);
+        let record = self.payload(index, &envelope, payload);
+        self.chain(index, &envelope, hash);
+        if let Some(record) = &record {
+            self.event(index, record);
+        }
+        (hash, record)
+    }
+
+    fn payload(
+        &mut self,
+        index: u64,
+        envelope: &Envelope,
+        payload: Option<(Hash, &[u8])>,
+    ) -> Option<Record> {
+        let Some((salt, json)) = payload else {
+            self.erased += 1;
+            self.erasures.insert(index);
+            return None;
+        };
+        if payload_hash(&salt, json) != envelope.payload {
+            self.problems.push(format!("entry {index}: its payload is not what was logged"));
+            return None;
+        }
+        let record: Record = match serde_json::from_slice(json) {
+            Ok(record) => record,
+            Err(error) => {
+                self.findings.push(format!("entry {index}: not read by this version: {error}"));
+                return None;
+            }
+        };
+        let says = (record.host, record.boot, record.sequence);
+        if says != (envelope.host, envelope.boot, envelope.seq) {
+            self.problems.push(format!("entry {index}: leaf and payload disagree"));
+        }
+        Some(record)
+    }
+
+    fn chain(&mut self, index: u64, envelope: &Envelope, hash: Hash) {
+        let Envelope { host, boot, seq, prev, time, .. } = *envelope;
+        let from_start = self.from_start;
+        let seen = self.hosts.entry(host).or_default();
+        seen.report.entries += 1;
+        match seen.leaf {
+            Some(leaf) if leaf != prev => self.problems.push(format!(
+                "entry {index}: its `prev` is not the entry of host {host} before it"
+            )),
+            None if from_start && prev != [0; 32] => self
+                .problems
+                .push(format!("entry {index}: host {host} begins with a `prev` that is not zero")),
+            _ => {}
+        }
+        seen.leaf = Some(hash);
+        let silent = time.saturating_sub(seen.last_time);
+        if seen.last_time > 0 && silent > SILENCE_MS && !seen.stopped {
+            let line = format!("host {host}: silent for {} s before entry {index}", silent / 1000);
+            self.findings.push(line);
+        }
+        seen.last_time = time;
+        if seen.last_boot.is_some_and(|last| last != boot) && !seen.boots.contains_key(&boot) {
+            let how = if seen.stopped { "in order" } else { "without a word" };
+            self.findings.push(format!("host {host}: started anew at entry {index}, {how}"));
+        }
+        seen.stopped = false;
+        seen.last_boot = Some(boot);
+        let expected = match seen.boots.get(&boot) {
+            Some(known) => Some(known.sequence + 1),
+            None => from_start.then_some(1),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != seq) {
+            self.problems.push(format!(
+                "entry {index}: host {host}, boot {boot}: sequence {seq} where {expected} is due"
+            ));
+        }
+        let new = Boot { sequence: seq, offset: None };
+        let known = seen.boots.entry(boot).or_insert(new);
+        known.sequence = seq;
+        seen.report.boots = seen.boots.len() as u64;
+    }
+
+    fn event(&mut self, index: u64, record: &Record) {
+        let Some(seen) = self.hosts.get_mut(&record.host) else { return };
+        match &record.event {
+            Event::Lost { counter, count } => {
+                let sum = seen.report.lost.entry(counter.clone()).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+            Event::Stopped { .. } => seen.stopped = true,
+            Event::PayloadErased { index, .. } => {
+                self.explained.insert(*index);
+            }
+            _ => {}
+        }
+        let wall = i64::try_from(record.unix_ms).unwrap_or(i64::MAX);
+        let boot = i64::try_from(record.boottime_ns / 1_000_000).unwrap_or(i64::MAX);
+        let offset = wall.saturating_sub(boot);
+        let Some(known) = seen.boots.get_mut(&record.boot) else { return };
+        let moved = known.offset.map_or(0, |before| offset.saturating_sub(before));
+        if moved.saturating_abs() > CLOCK_JUMP_MS {
+            self.findings.push(format!(
+                "host {}: its wall clock was moved by {moved} ms before entry {index}",
+                record.host
+            ));
+        }
+        known.offset = Some(offset);
+    }
+
+    /// What is known once all entries have been seen.
+    pub(super) fn finish(&mut self) -> BTreeMap<HostId, HostReport> {
+        for index in self.erasures.difference(&self.explained) {
+            let line = format!("entry {index}: its payload is gone, and no entry here says why");
+            // In a part of a log, the entry that says why may come later.
+            if self.from_start { &mut self.problems } else { &mut self.findings }.push(line);
+        }
+        for (host, seen) in &self.hosts {
+            for (counter, count) in &seen.report.lost {
+                self.findings.push(format!("host {host}: lost {count} × {counter}"));
+            }
+        }
+        std::mem::take(&mut self.hosts).into_iter().map(|(id, seen)| (id, seen.report)).collect()
+    }
+}

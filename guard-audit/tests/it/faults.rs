@@ -1,0 +1,159 @@
+//! Every write × {fails, fails but persisted, torn} × {killed, power lost}: nothing acknowledged is
+//! ever lost, and the log always opens again.
+
+use crate::support::{CRASHES, Crash, FAULTS, Fault, Memory, all, commit, drafts, key, record};
+use guard_audit::log::{Chains, Log, LogKey};
+
+/// Sizes of commits: within a tile, over its edge, exactly to an edge, several tiles.
+const COMMITS: [u64; 7] = [1, 254, 3, 254, 700, 1, 300];
+
+/// After which commit the journal is retired.
+const SETTLE_AFTER: usize = 3;
+
+struct Run {
+    /// The head, as the database has it.
+    head: String,
+    acknowledged: u64,
+    /// Whether it went through without an error.
+    whole: bool,
+}
+
+/// Logs until the first error.
+fn run(memory: &Memory, key: &LogKey, head: String, from: u64, commits: &[u64]) -> Run {
+    let mut done = Run { head, acknowledged: from, whole: false };
+    let Ok(mut log) = Log::open(memory.clone(), key, done.head.as_bytes()) else { return done };
+    for (at, count) in commits.iter().enumerate() {
+        let batch = drafts(done.acknowledged, *count);
+        let Ok(staged) = log.stage(&batch, 0) else { return done };
+        done.head = staged.after.text().to_owned();
+        if log.publish(staged).is_err() {
+            // Committed, not acknowledged.
+            assert!(log.is_broken());
+            return done;
+        }
+        done.acknowledged += count;
+        if at + 1 == SETTLE_AFTER && log.settle().is_err() {
+            return done;
+        }
+    }
+    done.whole = log.settle().is_ok();
+    done
+}
+
+fn fresh(key: &LogKey) -> (Memory, String) {
+    let memory = Memory::default();
+    let log = Log::create(memory.clone(), key).unwrap();
+    let head = log.head().text().to_owned();
+    (memory, head)
+}
+
+fn check(memory: &Memory, key: &LogKey, run: &Run, what: &str) {
+    let log = Log::open(memory.clone(), key, run.head.as_bytes())
+        .unwrap_or_else(|error| panic!("{what}: does not open: {error}"));
+    let size = log.head().head.size;
+    assert!(size >= run.acknowledged, "{what}: {} acknowledged, {size} left", run.acknowledged);
+    drop(log);
+    let records = all(std::sync::Arc::new(memory.clone()), size);
+    let expected: Vec<_> = (1..=size).map(|n| record(1, n)).collect();
+    assert_eq!(records, expected, "{what}");
+    let report = guard_audit::log::verify(memory, &[key.verifier().clone()], &[]);
+    assert!(report.problems.is_empty(), "{what}: {:?}", report.problems);
+    // Goes on from where it is.
+    let more = self::run(memory, key, run.head.clone(), size, &[2]);
+    assert!(more.whole && more.acknowledged == size + 2, "{what}");
+}
+
+#[test]
+fn any_write_may_fail_and_nothing_acknowledged_is_lost() {
+    let key = key();
+    let (memory, head) = fresh(&key);
+    let before = memory.writes();
+    assert!(run(&memory, &key, head, 0, &COMMITS).whole);
+    let writes = memory.writes() - before;
+    assert!(writes > 60, "{writes}");
+    let mut cases = 0;
+    for write in 1..=writes {
+        for fault in FAULTS {
+            let (memory, head) = fresh(&key);
+            memory.fail_at(write, fault);
+            let run = run(&memory, &key, head, 0, &COMMITS);
+            assert!(memory.tripped(), "write {write} never came");
+            for crash in CRASHES {
+                let what = format!("write {write} {fault:?}, then {crash:?}");
+                check(&memory.after(crash), &key, &run, &what);
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases > 500, "{cases}");
+}
+
+#[test]
+fn a_crash_while_opening_can_be_opened_again() {
+    let key = key();
+    // Committed in the journal only: the open has everything to replay.
+    let (memory, head) = fresh(&key);
+    let mut log = Log::open(memory.clone(), &key, head.as_bytes()).unwrap();
+    let mut head = head;
+    for (from, count) in [(0, 200), (200, 300), (500, 20)] {
+        commit(&mut log, &mut head, &drafts(from, count)).unwrap();
+    }
+    let killed = memory.after(Crash::Power);
+    for write in 1.. {
+        for fault in FAULTS {
+            let memory = killed.after(Crash::Kill);
+            memory.fail_at(write, fault);
+            let opened = Log::open(memory.clone(), &key, head.as_bytes());
+            if !memory.tripped() {
+                assert!(write > 5 && opened.is_ok());
+                return;
+            }
+            drop(opened);
+            for crash in CRASHES {
+                let run = Run { head: head.clone(), acknowledged: 520, whole: false };
+                let what = format!("write {write} of an open {fault:?}, then {crash:?}");
+                check(&memory.after(crash), &key, &run, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_staged_and_never_committed_is_left_out() {
+    let key = key();
+    let (memory, mut head) = fresh(&key);
+    let mut log = Log::open(memory.clone(), &key, head.as_bytes()).unwrap();
+    commit(&mut log, &mut head, &drafts(0, 5)).unwrap();
+    let staged = log.stage(&drafts(5, 5), 0).unwrap();
+    assert_eq!(staged.entries.len(), 5);
+    drop(log);
+    let run = Run { head, acknowledged: 5, whole: false };
+    for crash in CRASHES {
+        check(&memory.after(crash), &key, &run, "staged");
+    }
+}
+
+#[test]
+fn an_erasure_that_fails_leaves_the_payload_or_takes_it() {
+    let key = key();
+    for fault in FAULTS {
+        for write in 1..=5 {
+            let (memory, head) = crate::support::filled(Memory::default(), &key, 300);
+            let disk = memory.storage();
+            drop(memory);
+            let mut log = Log::open((*disk).clone(), &key, head.as_bytes()).unwrap();
+            disk.fail_at(write, fault);
+            let erased = log.erase(299);
+            assert_eq!(erased.is_err(), disk.tripped(), "{fault:?} {write}");
+            drop(log);
+            for crash in CRASHES {
+                let left = disk.after(crash);
+                let mut log = Log::open(left.clone(), &key, head.as_bytes()).unwrap();
+                log.erase(299).unwrap();
+                *log.chains() = Chains::default();
+                commit(&mut log, &mut head.clone(), &drafts(300, 1)).unwrap();
+            }
+        }
+    }
+    assert_eq!(Fault::Fails, FAULTS[0]);
+}

@@ -1,0 +1,7 @@
+//! The evidence log as a whole: faults, crashes, tampering, interoperability.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod faults;
+mod support;
+mod trouble;
