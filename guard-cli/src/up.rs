@@ -21,7 +21,7 @@ use guard_agent::{
     },
     spool::LIMIT_DEFAULT,
 };
-use guard_controller::{Config, Controller, FirstUser, Running};
+use guard_controller::{Config, Controller, FirstUser, Running, sinks::SinksFile};
 use guard_policy::Policy;
 use serde_json::json;
 use std::{
@@ -76,6 +76,9 @@ pub(crate) struct Up {
     /// Compiled eBPF programs.
     #[arg(long, env = "GUARD_EBPF_OBJECT", value_name = "FILE", default_value = OBJECT_DEFAULT)]
     ebpf_object: PathBuf,
+    /// File of sinks: where evidence goes besides (JSON; see docs/siem.md).
+    #[arg(long, value_name = "FILE")]
+    sinks: Option<PathBuf>,
     /// Name of the first user, if there is none yet.
     #[arg(long, value_name = "NAME", default_value = "admin")]
     first_user: String,
@@ -129,7 +132,7 @@ impl Up {
         create_private(&self.state)?;
         let object = fs::read(&self.ebpf_object)
             .with_context(|| format!("cannot read {}", self.ebpf_object.display()))?;
-        let mut running = Controller::start(self.controller_config(policy.clone())).await?;
+        let mut running = Controller::start(self.controller_config(policy.clone())?).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let agent = self.agent_config(&running, policy, object).await?;
         let agent = agent::run(agent, async {
@@ -164,14 +167,17 @@ impl Up {
         }
     }
 
-    fn controller_config(&self, policy: Arc<Policy>) -> Config {
+    fn controller_config(&self, policy: Arc<Policy>) -> Result<Config> {
         let mut config = Config::new(self.state.join("controller"), policy);
         config.ui_addr = self.ui;
         config.ui_names = self.ui_name.clone();
         config.rpc_addr = self.rpc;
         config.first_user =
             FirstUser { name: self.first_user.clone(), principals: self.own_account.clone() };
-        config
+        if let Some(path) = &self.sinks {
+            config.sinks = SinksFile::load(path)?;
+        }
+        Ok(config)
     }
 
     async fn agent_config(

@@ -1,5 +1,6 @@
 //! What a controller is started with.
 
+use crate::sinks::SinkSpec;
 use guard_policy::Policy;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub first_user: FirstUser,
     /// Bounds on what hosts and sessions may make the controller keep.
     pub limits: Limits,
+    /// Where evidence goes besides.
+    pub sinks: Vec<SinkSpec>,
 }
 
 /// The first user: gets a one-time sign-in link at every start until a password is set.
@@ -76,6 +79,7 @@ impl Config {
             policy,
             first_user: FirstUser { name: "admin".into(), principals: Vec::new() },
             limits: Limits::default(),
+            sinks: Vec::new(),
         }
     }
 }

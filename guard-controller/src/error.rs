@@ -97,6 +97,9 @@ pub enum StartError {
     /// The configured first user.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// A sink.
+    #[error("a sink is not usable; nothing was started")]
+    Sink(#[source] Box<crate::sinks::SinkError>),
     /// The gRPC server.
     #[error("gRPC server: TLS cannot be set up")]
     Tls(#[source] tonic::transport::Error),

@@ -3,6 +3,7 @@
 //! Hosts link over gRPC ([`rpc`]) and send holds and evidence; people decide in a browser or over
 //! REST ([`web`]). Between them stands [`Controller`] ([`service`]), which drives the sans-I/O
 //! approval state machine ([`engine`]) and keeps everything in SQLite ([`db`], [`evidence`]).
+//! Evidence is found again through [`search`] and goes on to a SIEM through [`sinks`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
@@ -16,7 +17,9 @@ pub mod error;
 pub mod evidence;
 pub mod identity;
 pub mod rpc;
+pub mod search;
 pub mod service;
+pub mod sinks;
 pub mod view;
 pub mod web;
 
@@ -25,6 +28,6 @@ pub use config::{Config, FirstUser, Limits};
 pub use error::{AccountError, DecideError, StartError, StoreError};
 pub use service::{Controller, JoinToken, Running};
 pub use view::{
-    Change, EvidenceFilter, HoldFilter, HoldView, HostView, ProcessView, SessionSummary,
+    Change, EvidenceFilter, HoldFilter, HoldView, HostView, LogHealth, ProcessView, SessionSummary,
     SessionView, StoredRecord,
 };

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use guard_controller::{Config, Controller, Running};
+use guard_controller::{Config, Controller, Running, sinks::SinksFile};
 use guard_policy::{Policy, PolicySource};
 use std::{
     fs::{self, OpenOptions},
@@ -45,6 +45,9 @@ struct Arguments {
     /// Policy file in Cedar (repeatable; default: the shipped policy)
     #[arg(long, value_name = "FILE")]
     policy: Vec<PathBuf>,
+    /// File of sinks: where evidence goes besides (JSON; see docs/siem.md)
+    #[arg(long, value_name = "FILE")]
+    sinks: Option<PathBuf>,
     /// Writes a new join token for one guard-agent into FILE (mode 0600)
     #[arg(long, value_name = "FILE")]
     join_token_file: Option<PathBuf>,
@@ -98,6 +101,9 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
     config.ui_behind_tls = arguments.ui_behind_tls;
     config.rpc_addr = arguments.rpc;
     config.rpc_names.clone_from(&arguments.rpc_names);
+    if let Some(path) = &arguments.sinks {
+        config.sinks = SinksFile::load(path)?;
+    }
     Ok(config)
 }
 

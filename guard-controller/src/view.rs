@@ -170,6 +170,29 @@ pub struct HostView {
     pub pending_holds: u64,
 }
 
+/// How far the log, its index and the sinks are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LogHealth {
+    /// Entries of the log.
+    pub size: u64,
+    /// Entries of them that can be searched.
+    pub indexed: u64,
+    /// The controller's own records that are not in the log yet.
+    pub waiting: u64,
+    /// Entries that tell of lost records or events.
+    pub lost: u64,
+    /// The sinks, in the order of their configuration.
+    pub sinks: Vec<crate::sinks::SinkView>,
+}
+
+impl LogHealth {
+    /// Entries that cannot be searched yet.
+    #[must_use]
+    pub fn unindexed(&self) -> u64 {
+        self.size.saturating_sub(self.indexed)
+    }
+}
+
 /// Something changed; what it is now is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]

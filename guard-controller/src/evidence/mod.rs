@@ -6,9 +6,11 @@
 //! controller's own records from the transaction of what they tell of until the store has them.
 
 pub mod index;
+mod log;
 pub mod outbox;
 mod sqlite;
 
+pub use log::SqliteLog;
 pub use sqlite::SqliteEvidence;
 
 use crate::{EvidenceFilter, StoreError, StoredRecord};

@@ -10,18 +10,39 @@ use futures::future::BoxFuture;
 use guard_model::{BootId, HostId, SessionId};
 use serde::Deserialize;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Evidence in SQLite.
 #[derive(Clone, Debug)]
 pub struct SqliteEvidence {
     db: Db,
+    committed: Arc<AtomicU64>,
 }
 
 impl SqliteEvidence {
     /// In the `evidence` table of `db`.
-    #[must_use]
-    pub fn new(db: Db) -> Self {
-        Self { db }
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn open(db: Db) -> Result<Self, StoreError> {
+        let row = sqlx::query("SELECT COALESCE(MAX(position), 0) FROM evidence")
+            .fetch_one(db.read())
+            .await
+            .doing("find the last evidence")?;
+        let size: u64 = row.try_get(0).doing("find the last evidence")?;
+        Ok(Self { db, committed: Arc::new(AtomicU64::new(size)) })
+    }
+
+    pub(super) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Counts what is committed.
+    pub(super) fn committed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.committed)
     }
 
     async fn append_now(
@@ -32,6 +53,7 @@ impl SqliteEvidence {
     ) -> Result<Appended, StoreError> {
         let mut tx = self.db.write().await?;
         let mut done = Appended { last: last(&mut tx, host, boot).await?, new: 0, refused: None };
+        let mut size = 0;
         for entry in &entries {
             let sequence = entry.record.sequence;
             if sequence <= done.last {
@@ -46,13 +68,14 @@ impl SqliteEvidence {
                 done.refused = Some(Refused::Gap { last: done.last, got: sequence });
                 break;
             }
-            insert(&mut tx, entry).await?;
+            size = insert(&mut tx, entry).await?;
             index::apply(&mut tx, &entry.record).await?;
             done.last = sequence;
             done.new += 1;
         }
         // A crash before this line stores nothing of the batch, and nothing was acknowledged.
         tx.commit().await.doing("commit evidence")?;
+        self.committed.fetch_max(size, Ordering::AcqRel);
         Ok(done)
     }
 
@@ -153,7 +176,8 @@ async fn stored_json(
     row.map(|row| row.try_get(0)).transpose().doing("compare evidence")
 }
 
-async fn insert(tx: &mut SqliteConnection, entry: &Entry) -> Result<(), StoreError> {
+/// Its position.
+async fn insert(tx: &mut SqliteConnection, entry: &Entry) -> Result<u64, StoreError> {
     #[derive(Deserialize)]
     struct Tag {
         event: String,
@@ -163,9 +187,9 @@ async fn insert(tx: &mut SqliteConnection, entry: &Entry) -> Result<(), StoreErr
         ("evidence", "record_json", &record.sequence.to_string()),
         serde_json::from_str::<Tag>(&entry.json),
     )?;
-    sqlx::query(
+    let row = sqlx::query(
         "INSERT INTO evidence (host, boot, sequence, unix_ms, session, event, record_json) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING position",
     )
     .bind(record.host.to_string())
     .bind(record.boot.to_string())
@@ -174,10 +198,10 @@ async fn insert(tx: &mut SqliteConnection, entry: &Entry) -> Result<(), StoreErr
     .bind(record.session.map(|session| session.to_string()))
     .bind(tag.event)
     .bind(entry.json.clone())
-    .execute(tx)
+    .fetch_one(tx)
     .await
     .doing("append evidence")?;
-    Ok(())
+    row.try_get(0).doing("append evidence")
 }
 
 fn stored_record(row: &SqliteRow) -> Result<StoredRecord, StoreError> {

@@ -5,9 +5,11 @@ use crate::{
     Config, Role, StartError, StoreError, UserSpec,
     db::{Db, Doing as _},
     engine::CONTROLLER,
-    evidence::{SqliteEvidence, outbox::Outbox},
+    evidence::{SqliteEvidence, SqliteLog, outbox::Outbox},
     identity::{self, Authority},
     rpc::{self, links::Links},
+    search::Index,
+    sinks::{self, Worker},
     web,
 };
 use guard_audit::Event;
@@ -24,6 +26,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{Notify, broadcast, watch},
     task::JoinSet,
     time::{sleep, timeout},
@@ -36,6 +39,9 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a task waits after its storage failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the search index looks for new entries when there were none.
+const INDEX_EVERY: Duration = Duration::from_millis(100);
 
 /// How long open requests may take to end at a stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -100,9 +106,15 @@ impl Controller {
         let server = authority.server_identity(&config.rpc_names)?;
         let (ui, ui_addr) = listen(config.ui_addr, "the UI").await?;
         let (rpc, rpc_addr) = listen(config.rpc_addr, "guard-agents").await?;
+        let evidence = SqliteEvidence::open(db.clone()).await?;
+        let log = SqliteLog::new(evidence.clone(), Handle::current());
+        let index = Index::open(db.clone(), Arc::new(log)).await?;
+        let (states, sinks) = sinks::prepare(&db, &config.sinks, index.size()).await?;
         let controller = Self {
             inner: Arc::new(Inner {
-                evidence: Arc::new(SqliteEvidence::new(db.clone())),
+                evidence: Arc::new(evidence),
+                index,
+                sinks: states,
                 outbox: Outbox::new(own_id),
                 decision_key: identity::decision_key(&config.state_dir)?,
                 authority,
@@ -124,7 +136,11 @@ impl Controller {
         tasks.spawn(rpc::serve(rpc_server, rpc, connections, until(stopped.clone())));
         tasks.spawn(serve_ui(controller.clone(), ui, stopped.clone()));
         tasks.spawn(expire(controller.clone(), until(stopped.clone())));
-        tasks.spawn(move_evidence(controller.clone(), until(stopped)));
+        tasks.spawn(move_evidence(controller.clone(), until(stopped.clone())));
+        tasks.spawn(index_evidence(controller.clone(), until(stopped.clone())));
+        for sink in sinks {
+            tasks.spawn(Worker::new(controller.clone(), sink).run(until(stopped.clone())));
+        }
         Ok(Running { controller, ui_addr, rpc_addr, first_sign_in, stop, tasks, _lock: lock })
     }
 
@@ -264,6 +280,24 @@ async fn move_evidence(controller: Controller, stopped: impl Future<Output = ()>
         tokio::select! {
             () = &mut stopped => return "the evidence task",
             () = controller.inner.written.notified() => {}
+        }
+    }
+}
+
+async fn index_evidence(controller: Controller, stopped: impl Future<Output = ()>) -> &'static str {
+    tokio::pin!(stopped);
+    loop {
+        let pause = match controller.inner.index.step().await {
+            Ok(0) => INDEX_EVERY,
+            Ok(_) => Duration::ZERO,
+            Err(error) => {
+                tracing::error!(%error, "evidence is not indexed: not found, and not sent on");
+                RETRY_AFTER
+            }
+        };
+        tokio::select! {
+            () = &mut stopped => return "the search index",
+            () = sleep(pause) => {}
         }
     }
 }

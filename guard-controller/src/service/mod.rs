@@ -6,6 +6,7 @@
 mod accounts;
 mod credentials;
 mod decide;
+mod following;
 mod intake;
 mod lifecycle;
 mod process_tree;
@@ -28,6 +29,8 @@ use crate::{
     evidence::{EvidenceStore, outbox::Outbox},
     identity::{Authority, IdentityError, IssuedCertificate, new_token, token_hash},
     rpc::links::Links,
+    search::Index,
+    sinks::SinkState,
 };
 use ed25519_dalek::SigningKey;
 use guard_audit::Event;
@@ -56,6 +59,8 @@ struct Inner {
     config: Config,
     db: Db,
     evidence: Arc<dyn EvidenceStore>,
+    index: Index,
+    sinks: Vec<Arc<SinkState>>,
     outbox: Outbox,
     authority: Authority,
     decision_key: SigningKey,
@@ -247,7 +252,7 @@ impl Controller {
     }
 
     /// Moves what waits in the outbox into the evidence store.
-    async fn flush_evidence(&self) -> Result<(), StoreError> {
+    pub(crate) async fn flush_evidence(&self) -> Result<(), StoreError> {
         self.inner.outbox.flush(&self.inner.db, self.inner.evidence.as_ref()).await
     }
 }

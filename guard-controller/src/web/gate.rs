@@ -29,7 +29,7 @@ pub(crate) const CSRF_FIELD: &str = "csrf";
 /// Admits or refuses a request; a refusal of a page is shown as a page.
 pub(crate) async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let is_page = !path.starts_with("/api/") && !path.starts_with("/assets/");
+    let is_page = !for_programs(&path) && !path.starts_with("/assets/");
     let wants_sign_in = is_page && matches!(*request.method(), Method::GET | Method::HEAD);
     let mut signed = None;
     let work = async {
@@ -56,6 +56,11 @@ pub(crate) async fn gate(State(app): State<Arc<App>>, request: Request, next: Ne
     response
 }
 
+/// Where a bearer token counts and nobody wants a page.
+fn for_programs(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/metrics"
+}
+
 async fn admit(
     app: &App,
     mut request: Request,
@@ -64,7 +69,7 @@ async fn admit(
     origin::check_host(&app.config, request.headers())?;
     let access = access(&request)?;
     let unsafe_method = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_api = request.uri().path().starts_with("/api/");
+    let is_api = for_programs(request.uri().path());
     *signed = Signed::identify(app, request.headers(), is_api).await?;
     let by_token = signed.as_ref().is_some_and(|signed| matches!(signed.via, Via::Bearer));
     if unsafe_method && !by_token {

@@ -62,6 +62,9 @@ pub const TOKEN_DAYS_MAX: u64 = 365;
 /// Waiting requests that the queue shows at once; the count in the title tells of all.
 pub const QUEUE_ROWS_MAX: usize = 200;
 
+/// Rows of one page of a session's timeline: a screenful of a busy minute.
+pub const TIMELINE_ROWS: usize = 200;
+
 /// Rows of one page of the history and of the session list.
 pub const LIST_ROWS: usize = 50;
 

@@ -10,6 +10,7 @@ mod assets;
 mod extract;
 mod gate;
 pub mod limits;
+mod metrics;
 mod origin;
 mod pages;
 mod password;

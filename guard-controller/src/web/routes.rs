@@ -3,7 +3,7 @@
 //! Architecture invariant: [`super::gate`] refuses what is not in [`ROUTES`], so a handler that was
 //! mounted and forgotten here is unreachable, not open.
 
-use super::{App, api, assets, pages};
+use super::{App, api, assets, metrics, pages};
 use crate::{Role, User};
 use axum::{
     Router,
@@ -74,6 +74,7 @@ const fn write(path: &'static str, access: Access) -> Route {
 /// All of them.
 pub(crate) const ROUTES: &[Route] = &[
     read("/healthz", Access::Public),
+    read("/metrics", Access::Reader),
     read("/assets/{name}", Access::Public),
     read("/sign-in", Access::Public),
     write("/sign-in", Access::Public),
@@ -88,6 +89,10 @@ pub(crate) const ROUTES: &[Route] = &[
     write("/holds/{id}/decision", Access::Approver),
     read("/sessions", Access::Reader),
     read("/sessions/{id}", Access::Reader),
+    read("/sessions/{id}/timeline", Access::Reader),
+    read("/evidence", Access::Reader),
+    read("/evidence/{id}", Access::Reader),
+    read("/log", Access::Reader),
     read("/history", Access::Reader),
     read("/hosts", Access::Reader),
     read("/users", Access::Admin),
@@ -107,6 +112,10 @@ pub(crate) const ROUTES: &[Route] = &[
     read("/api/v1/hosts", Access::Reader),
     read("/api/v1/history", Access::Reader),
     read("/api/v1/evidence", Access::Reader),
+    read("/api/v1/evidence/search", Access::Reader),
+    read("/api/v1/evidence/{id}", Access::Reader),
+    read("/api/v1/log", Access::Reader),
+    write("/api/v1/sinks/{name}/replay", Access::Admin),
     read("/api/v1/users", Access::Admin),
     write("/api/v1/users", Access::Admin),
     write("/api/v1/users/{name}/sign-in-link", Access::Admin),
@@ -125,13 +134,14 @@ pub(crate) fn find(method: &Method, path: &str) -> Option<&'static Route> {
 pub(crate) fn handlers() -> Router<Arc<App>> {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/metrics", get(metrics::show))
         .route("/assets/{name}", get(assets::serve))
         .merge(ui())
         .merge(rest())
 }
 
 fn ui() -> Router<Arc<App>> {
-    use pages::{account, history, hold, hosts, queue, sessions, sign_in, users};
+    use pages::{account, evidence, history, hold, hosts, queue, sessions, sign_in, users};
     Router::new()
         .route("/sign-in", get(sign_in::show).post(sign_in::by_password))
         .route("/sign-in/link", post(sign_in::by_link))
@@ -145,6 +155,10 @@ fn ui() -> Router<Arc<App>> {
         .route("/holds/{id}/decision", post(hold::decide))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::show))
+        .route("/sessions/{id}/timeline", get(evidence::timeline))
+        .route("/evidence", get(evidence::search))
+        .route("/evidence/{id}", get(evidence::entry))
+        .route("/log", get(evidence::health))
         .route("/history", get(history::show))
         .route("/hosts", get(hosts::show))
         .route("/users", get(users::list).post(users::create))
@@ -155,7 +169,7 @@ fn ui() -> Router<Arc<App>> {
 }
 
 fn rest() -> Router<Arc<App>> {
-    use api::{events, evidence, holds, openapi, people, sessions};
+    use api::{events, evidence, holds, openapi, people, search, sessions};
     Router::new()
         .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/me", get(people::me))
@@ -168,6 +182,10 @@ fn rest() -> Router<Arc<App>> {
         .route("/api/v1/hosts", get(sessions::hosts))
         .route("/api/v1/history", get(holds::history))
         .route("/api/v1/evidence", get(evidence::export))
+        .route("/api/v1/evidence/search", get(search::search))
+        .route("/api/v1/evidence/{id}", get(search::show))
+        .route("/api/v1/log", get(search::health))
+        .route("/api/v1/sinks/{name}/replay", post(search::replay))
         .route("/api/v1/users", get(people::users).post(people::create_user))
         .route("/api/v1/users/{name}/sign-in-link", post(people::sign_in_link))
         .route("/api/v1/tokens", get(people::tokens).post(people::create_token))

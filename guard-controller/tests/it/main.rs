@@ -8,5 +8,6 @@ mod crash;
 mod enrolment;
 mod evidence;
 mod link;
+mod sinks;
 mod start;
 mod support;

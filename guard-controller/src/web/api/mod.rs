@@ -6,4 +6,5 @@ pub(crate) mod holds;
 pub(crate) mod openapi;
 pub(crate) mod people;
 pub(crate) mod schema;
+pub(crate) mod search;
 pub(crate) mod sessions;

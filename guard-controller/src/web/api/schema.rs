@@ -235,6 +235,48 @@ shapes! {
         record: (),
     }
 
+    /// How far the log, its index and the sinks are.
+    LogHealth {
+        /// Entries of the log.
+        size: u64,
+        /// Entries of them that can be searched.
+        indexed: u64,
+        /// The controller's own records that are not in the log yet.
+        waiting: u64,
+        /// Entries that tell of lost records or events.
+        lost: u64,
+        /// The sinks, in the order of their configuration.
+        sinks: Vec<Sink>,
+    }
+
+    /// One sink.
+    Sink {
+        /// Its name.
+        name: String,
+        /// `file`, `stdout`, `webhook`, `splunk_hec`…
+        kind: String,
+        /// Where to; no secrets.
+        target: String,
+        /// `ocsf`, `ecs` or `cef`.
+        format: String,
+        /// The first log index that is not delivered.
+        next: u64,
+        /// Entries that are not delivered.
+        lag: u64,
+        /// Age of the oldest of them, ms.
+        lag_ms: u64,
+        /// Events that were confirmed, ever; repetitions count.
+        delivered: u64,
+        /// Events that the receiver refused for good, ever.
+        rejected: u64,
+        /// Failed attempts since the start.
+        failures: u64,
+        /// Why the last attempt failed; null if it did not.
+        failing: Option<String>,
+        /// Since when, ms since 1970.
+        failing_since_unix_ms: Option<u64>,
+    }
+
     /// Something changed.
     Change {
         /// `hold`, `session` or `host`.

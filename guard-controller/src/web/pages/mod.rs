@@ -1,6 +1,7 @@
 //! The pages: view models and handlers. Templates stand in `guard-controller/templates/`.
 
 pub(crate) mod account;
+pub(crate) mod evidence;
 pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod hosts;

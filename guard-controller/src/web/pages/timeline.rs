@@ -17,6 +17,14 @@ pub(crate) struct Line {
     pub(crate) hold: Option<HoldId>,
 }
 
+impl Line {
+    /// The line of an entry whose payload was erased.
+    pub(crate) fn erased() -> Self {
+        let text = "its payload was erased".into();
+        Self { unix_ms: 0, kind: "erased", tone: "", pid: None, text, hold: None }
+    }
+}
+
 /// The line of a record.
 pub(crate) fn line(record: &Record) -> Line {
     let (kind, tone, pid, text) = parts(&record.event);

@@ -177,7 +177,8 @@ async fn no_page_has_inline_script_or_style() {
     let all = web.browser("all", &Role::ALL).await;
     let id = web.hold("dev", 1).await;
     let hold = format!("/holds/{id}");
-    for path in ["/", &hold, "/sessions?all=1", "/history", "/hosts", "/users", "/account"] {
+    let pages = ["/", &hold, "/sessions?all=1", "/history", "/hosts", "/users", "/account"];
+    for path in pages.into_iter().chain(["/evidence", "/evidence/0", "/log"]) {
         let html = web.get(&all, path).await.text;
         for inline in [" style=", "<style", "javascript:", " onclick", " onload", "<script>"] {
             assert!(!html.contains(inline), "{path} has {inline}");

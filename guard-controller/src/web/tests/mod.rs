@@ -2,12 +2,13 @@
 
 mod access;
 mod api;
+mod evidence;
 mod limits;
 mod pages;
 mod sign_in;
 
 use super::{WebConfig, router};
-use crate::{Config, Controller, Role, Running, UserSpec, WebSession};
+use crate::{Config, Controller, Role, Running, UserSpec, WebSession, sinks::SinkSpec};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -66,12 +67,17 @@ impl Web {
     }
 
     async fn start_with(web: WebConfig) -> Self {
+        Self::start_with_sinks(web, Vec::new()).await
+    }
+
+    async fn start_with_sinks(web: WebConfig, sinks: Vec<SinkSpec>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let mut config = Config::new(state, Arc::new(Policy::default_policy()));
         config.ui_addr = ([127, 0, 0, 1], 0).into();
         config.rpc_addr = ([127, 0, 0, 1], 0).into();
         config.first_user.name = "first".into();
+        config.sinks = sinks;
         let running = Controller::start(config).await.unwrap();
         let router = router(running.controller.clone(), web);
         Self { running, router, _dir: dir }

@@ -1,0 +1,212 @@
+//! What a sink is configured with.
+
+use super::{SINKS_MAX, SinkError};
+use serde::Deserialize;
+use std::{collections::HashSet, fs, path::Path, path::PathBuf};
+
+/// Longest name of a sink, bytes: it is a label of metrics.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Largest file of sinks, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The file of `--sinks`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinksFile {
+    /// All of them.
+    pub sinks: Vec<SinkSpec>,
+}
+
+/// One sink.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkSpec {
+    /// Its name, and its cursor's: another name starts anew.
+    pub name: String,
+    /// How events are written.
+    #[serde(default)]
+    pub format: Format,
+    /// Where a new sink starts.
+    #[serde(default)]
+    pub start: Start,
+    /// Only these records, by Guard's name (`held`, `person_decided`…); empty: all. With a
+    /// filter, `metadata.sequence` has gaps by intention.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// Where to.
+    pub to: Target,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// OCSF 1.8.0, JSON.
+    #[default]
+    Ocsf,
+    /// Elastic Common Schema, JSON.
+    Ecs,
+    /// ArcSight CEF, a line.
+    Cef,
+}
+
+impl Format {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ocsf => "ocsf",
+            Self::Ecs => "ecs",
+            Self::Cef => "cef",
+        }
+    }
+}
+
+/// Where a new sink starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the first entry of the log.
+    #[default]
+    Beginning,
+    /// With the first entry after the sink was made.
+    Now,
+}
+
+/// Files for TLS, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsFiles {
+    /// Certificates of authorities that may have signed the receiver's; without it, the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, if the receiver asks for one.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// A file, one event a line. It is opened anew when it was renamed (logrotate).
+    File {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Standard output, one event a line.
+    Stdout {},
+    /// POST requests signed by <https://www.standardwebhooks.com>.
+    Webhook {
+        /// Where to.
+        url: String,
+        /// File with the secret, `whsec_` and base64.
+        secret_file: PathBuf,
+        /// Events in one request; 1 lets a receiver tell repetitions by `webhook-id`.
+        #[serde(default = "one")]
+        batch: usize,
+        /// Certificates.
+        #[serde(default)]
+        tls: TlsFiles,
+        /// Sends in the clear.
+        #[serde(default)]
+        danger_plaintext: bool,
+    },
+    /// Splunk HTTP Event Collector.
+    SplunkHec {
+        /// Its base, for example `https://splunk.example.org:8088`.
+        url: String,
+        /// File with the token.
+        token_file: PathBuf,
+        /// Waits for the indexer's acknowledgement; the token must have it enabled.
+        #[serde(default = "yes")]
+        acknowledge: bool,
+        /// Index; the token's default without it.
+        #[serde(default)]
+        index: Option<String>,
+        /// Source type; `guard:<format>` without it.
+        #[serde(default)]
+        sourcetype: Option<String>,
+        /// Certificates.
+        #[serde(default)]
+        tls: TlsFiles,
+        /// Sends in the clear.
+        #[serde(default)]
+        danger_plaintext: bool,
+    },
+}
+
+/// A scheme of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// TLS.
+    Https,
+}
+
+const fn one() -> usize {
+    1
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Target {
+    /// What kind it is, and where to, for people: no secrets.
+    #[must_use]
+    pub fn describe(&self) -> (&'static str, String) {
+        match self {
+            Self::File { path } => ("file", path.display().to_string()),
+            Self::Stdout {} => ("stdout", String::new()),
+            Self::Webhook { url, .. } => ("webhook", url.clone()),
+            Self::SplunkHec { url, .. } => ("splunk_hec", url.clone()),
+        }
+    }
+}
+
+impl SinksFile {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`SinkError`] names line and column, or the sink and its field.
+    pub fn load(path: &Path) -> Result<Vec<SinkSpec>, SinkError> {
+        let name = path.display().to_string();
+        let failed = |source| SinkError::File {
+            path: name.clone(),
+            doing: "the file of sinks cannot be read",
+            source,
+        };
+        if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+            let problem = format!("larger than {FILE_BYTES_MAX} bytes");
+            return Err(failed(std::io::Error::other(problem)));
+        }
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let file: Self = serde_json::from_str(&text)
+            .map_err(|source| SinkError::Syntax { path: name.clone(), source })?;
+        check(&file.sinks)?;
+        Ok(file.sinks)
+    }
+}
+
+/// Checks what can be checked without touching a file.
+pub(super) fn check(sinks: &[SinkSpec]) -> Result<(), SinkError> {
+    if sinks.len() > SINKS_MAX {
+        return Err(SinkError::TooMany(sinks.len()));
+    }
+    let mut names = HashSet::new();
+    for sink in sinks {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        if sink.name.is_empty() || sink.name.len() > NAME_BYTES_MAX || !sink.name.chars().all(plain)
+        {
+            let problem = "name: expected 1 to 64 of a-z, 0-9, `-`, `_`, `.`".into();
+            return Err(SinkError::Value { sink: sink.name.clone(), problem });
+        }
+        if !names.insert(&sink.name) {
+            return Err(SinkError::Twice(sink.name.clone()));
+        }
+    }
+    Ok(())
+}

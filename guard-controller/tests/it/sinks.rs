@@ -1,0 +1,369 @@
+//! Sinks against receivers that check the protocol: none may see a gap, whoever dies meanwhile.
+
+use crate::support::{config, eventually};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use guard_audit::Event;
+use guard_controller::{Config, Controller, Running, sinks::SinksFile};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
+
+/// A controller whose sinks are as in `json`.
+fn with_sinks(dir: &Path, json: &Value) -> Config {
+    let path = dir.join("sinks.json");
+    fs::write(&path, json.to_string()).unwrap();
+    let mut config = config(dir);
+    config.sinks = SinksFile::load(&path).unwrap();
+    config
+}
+
+async fn lose(running: &Running, from: u64, count: u64) {
+    for number in from..from + count {
+        let event = Event::Lost { counter: format!("ring-{number}"), count: 1 };
+        running.controller.audit(event).await.unwrap();
+    }
+}
+
+/// Waits until the sink has nothing left to deliver.
+async fn delivered(running: &Running) {
+    eventually("the sink has delivered everything", || async {
+        let sinks = running.controller.sinks().await.unwrap();
+        sinks[0].lag == 0 && sinks[0].next > 0
+    })
+    .await;
+}
+
+/// Every index from 0 on is there, in order at its first appearance.
+fn without_gap(indexes: &[u64]) -> u64 {
+    let mut seen = BTreeSet::new();
+    for index in indexes {
+        if seen.insert(*index) {
+            assert_eq!(*index, seen.len() as u64 - 1, "in order, without a gap: {indexes:?}");
+        }
+    }
+    seen.len() as u64
+}
+
+fn sequence(event: &Value) -> u64 {
+    event["metadata"]["sequence"].as_u64().unwrap()
+}
+
+/// A receiver on a port and a runtime of its own, which can die with all its connections and come
+/// back.
+struct Receiver {
+    addr: SocketAddr,
+    router: Router,
+    runtime: Option<Runtime>,
+}
+
+impl Receiver {
+    async fn start(router: Router) -> Self {
+        let mut receiver = Self { addr: ([127, 0, 0, 1], 0).into(), router, runtime: None };
+        receiver.up().await;
+        receiver
+    }
+
+    async fn up(&mut self) {
+        let listener = loop {
+            match std::net::TcpListener::bind(self.addr) {
+                Ok(listener) => break listener,
+                // The former listener is about to be closed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        listener.set_nonblocking(true).unwrap();
+        self.addr = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, router).await.unwrap();
+        });
+        self.runtime = Some(runtime);
+    }
+
+    /// Hangs up on everybody and stops listening.
+    fn down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+#[tokio::test]
+async fn a_file_has_every_event_over_restarts_crashes_and_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, rotated) = (dir.path().join("events.ndjson"), dir.path().join("events.1"));
+    let sinks = json!({ "sinks": [{ "name": "file", "to": { "kind": "file", "path": path } }] });
+    let config = with_sinks(dir.path(), &sinks);
+    let running = Controller::start(config.clone()).await.unwrap();
+    lose(&running, 0, 20).await;
+    delivered(&running).await;
+    fs::rename(&path, &rotated).unwrap();
+    lose(&running, 20, 20).await;
+    delivered(&running).await;
+    // A crash in the middle of a line.
+    drop(running);
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("{\"metadata\":{\"sequence\":4");
+    fs::write(&path, text).unwrap();
+    let running = loop {
+        // The dropped controller's tasks end on their own.
+        match Controller::start(config.clone()).await {
+            Ok(running) => break running,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    lose(&running, 40, 20).await;
+    delivered(&running).await;
+    running.shutdown().await;
+    let text = fs::read_to_string(&rotated).unwrap() + &fs::read_to_string(&path).unwrap();
+    let indexes: Vec<u64> =
+        text.lines().map(|line| sequence(&serde_json::from_str(line).unwrap())).collect();
+    assert!(without_gap(&indexes) >= 60 + 4);
+}
+
+/// What a webhook's receiver knows.
+#[derive(Clone, Default)]
+struct Hook {
+    got: Arc<Mutex<Vec<(String, Value)>>>,
+    refused: Arc<Mutex<u32>>,
+}
+
+const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+async fn hook(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let (id, seconds) = (text("webhook-id"), text("webhook-timestamp"));
+    let age = guard_controller::clock::unix_ms() / 1000 - seconds.parse::<u64>().unwrap();
+    assert!(age < 300, "the specification's tolerance");
+    let secret = BASE64_STANDARD.decode(SECRET).unwrap();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
+    let mut signed = format!("{id}.{seconds}.").into_bytes();
+    signed.extend_from_slice(&body);
+    let signature = text("webhook-signature");
+    let tag = BASE64_STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+    if ring::hmac::verify(&key, &signed, &tag).is_err() {
+        return StatusCode::UNAUTHORIZED;
+    }
+    let mut refused = hook.refused.lock().unwrap();
+    if *refused > 0 {
+        *refused -= 1;
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["type"], "guard.evidence");
+    hook.got.lock().unwrap().push((id, body));
+    StatusCode::NO_CONTENT
+}
+
+fn webhook(dir: &Path, addr: SocketAddr, secret: &str) -> Value {
+    let path = dir.join("secret");
+    fs::write(&path, format!("whsec_{secret}\n")).unwrap();
+    let url = format!("http://{addr}/in");
+    json!({ "sinks": [{ "name": "hook",
+        "to": { "kind": "webhook", "url": url, "secret_file": path } }] })
+}
+
+#[tokio::test]
+async fn a_webhooks_receiver_may_refuse_die_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = Hook::default();
+    *state.refused.lock().unwrap() = 1;
+    let router = Router::new().route("/in", post(hook)).with_state(state.clone());
+    let mut receiver = Receiver::start(router).await;
+    let config = with_sinks(dir.path(), &webhook(dir.path(), receiver.addr, SECRET));
+    let running = Controller::start(config).await.unwrap();
+    lose(&running, 0, 10).await;
+    delivered(&running).await;
+    receiver.down();
+    lose(&running, 10, 10).await;
+    eventually("the sink says that it fails", || async {
+        let sink = running.controller.sinks().await.unwrap().remove(0);
+        sink.failing.is_some() && sink.lag > 0
+    })
+    .await;
+    receiver.up().await;
+    delivered(&running).await;
+    running.shutdown().await;
+    let got = state.got.lock().unwrap().clone();
+    let indexes: Vec<u64> = got.iter().map(|(_, body)| sequence(&body["data"][0])).collect();
+    assert!(without_gap(&indexes) >= 20);
+    let same = |(id, body): &(String, Value)| body["data"][0]["metadata"]["uid"] == id.as_str();
+    assert!(got.iter().all(same), "the id is the leaf hash, at every repetition");
+}
+
+#[tokio::test]
+async fn a_webhook_with_another_secret_delivers_nothing_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = Hook::default();
+    let router = Router::new().route("/in", post(hook)).with_state(state.clone());
+    let receiver = Receiver::start(router).await;
+    let wrong = BASE64_STANDARD.encode([7; 32]);
+    let config = with_sinks(dir.path(), &webhook(dir.path(), receiver.addr, &wrong));
+    let running = Controller::start(config).await.unwrap();
+    eventually("the sink says why", || async {
+        let sink = running.controller.sinks().await.unwrap().remove(0);
+        sink.failing.is_some_and(|why| why.contains("401")) && sink.next == 0
+    })
+    .await;
+    assert!(state.got.lock().unwrap().is_empty());
+    running.shutdown().await;
+}
+
+/// A Splunk that keeps what it has acknowledged and forgets the rest when it dies.
+#[derive(Clone, Default)]
+struct Splunk(Arc<Mutex<Indexer>>);
+
+#[derive(Default)]
+struct Indexer {
+    kept: Vec<Value>,
+    received: Vec<Vec<Value>>,
+    acknowledges: bool,
+}
+
+fn authorized(headers: &HeaderMap) -> bool {
+    let channel = headers.get("x-splunk-request-channel").and_then(|value| value.to_str().ok());
+    headers["authorization"] == "Splunk 0f1e"
+        && channel.is_some_and(|channel| channel.parse::<uuid::Uuid>().is_ok())
+}
+
+async fn collect(
+    State(splunk): State<Splunk>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    if !authorized(&headers) {
+        return (StatusCode::FORBIDDEN, json!({ "text": "Invalid token", "code": 4 }).to_string());
+    }
+    let mut events = Vec::new();
+    for event in serde_json::Deserializer::from_str(&body).into_iter::<Value>() {
+        let Ok(event) = event else {
+            let words = json!({ "text": "Invalid data format", "code": 6 });
+            return (StatusCode::BAD_REQUEST, words.to_string());
+        };
+        assert!(event["event"].is_object() && event["time"].is_string());
+        assert_eq!(event["sourcetype"], "guard:ocsf");
+        events.push(event);
+    }
+    let mut indexer = splunk.0.lock().unwrap();
+    indexer.received.push(events);
+    let ack = indexer.received.len() - 1;
+    (StatusCode::OK, json!({ "text": "Success", "code": 0, "ackId": ack }).to_string())
+}
+
+async fn acks(
+    State(splunk): State<Splunk>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    assert!(authorized(&headers));
+    let asked: Value = serde_json::from_str(&body).unwrap();
+    let mut indexer = splunk.0.lock().unwrap();
+    let mut said = serde_json::Map::new();
+    for ack in asked["acks"].as_array().unwrap() {
+        let at = usize::try_from(ack.as_u64().unwrap()).unwrap();
+        let known = indexer.acknowledges && at < indexer.received.len();
+        if known {
+            let events = std::mem::take(&mut indexer.received[at]);
+            indexer.kept.extend(events);
+        }
+        said.insert(ack.to_string(), known.into());
+    }
+    (StatusCode::OK, json!({ "acks": said }).to_string())
+}
+
+#[tokio::test]
+async fn splunk_loses_what_it_has_not_acknowledged_and_gets_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let splunk = Splunk::default();
+    let router = Router::new()
+        .route("/services/collector/event", post(collect))
+        .route("/services/collector/ack", post(acks))
+        .with_state(splunk.clone());
+    let mut receiver = Receiver::start(router).await;
+    let token = dir.path().join("token");
+    fs::write(&token, "0f1e\n").unwrap();
+    let url = format!("http://{}", receiver.addr);
+    let config = with_sinks(
+        dir.path(),
+        &json!({ "sinks": [{ "name": "splunk",
+            "to": { "kind": "splunk_hec", "url": url, "token_file": token } }] }),
+    );
+    let running = Controller::start(config.clone()).await.unwrap();
+    lose(&running, 0, 10).await;
+    let received = || splunk.0.lock().unwrap().received.len();
+    eventually("Splunk has received something", || async { received() > 0 }).await;
+    let sink = running.controller.sinks().await.unwrap().remove(0);
+    assert_eq!(sink.next, 0, "received is not written: the cursor stays");
+    // It dies with what it has received.
+    receiver.down();
+    splunk.0.lock().unwrap().received.clear();
+    splunk.0.lock().unwrap().acknowledges = true;
+    // And so do we, before it is back.
+    running.shutdown().await;
+    receiver.up().await;
+    let running = Controller::start(config).await.unwrap();
+    lose(&running, 10, 10).await;
+    delivered(&running).await;
+    running.shutdown().await;
+    let kept = splunk.0.lock().unwrap().kept.clone();
+    let indexes: Vec<u64> = kept.iter().map(|event| sequence(&event["event"])).collect();
+    assert!(without_gap(&indexes) >= 20 + 4);
+}
+
+#[tokio::test]
+async fn a_sink_is_replayed_from_any_entry_and_evidence_says_by_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.ndjson");
+    let sinks = json!({ "sinks": [{ "name": "file", "to": { "kind": "file", "path": path } }] });
+    let running = Controller::start(with_sinks(dir.path(), &sinks)).await.unwrap();
+    lose(&running, 0, 5).await;
+    delivered(&running).await;
+    assert!(!running.controller.replay_sink("none", 0, "ann").await.unwrap());
+    assert!(running.controller.replay_sink("file", 2, "ann").await.unwrap());
+    delivered(&running).await;
+    let read = || fs::read_to_string(&path).unwrap();
+    eventually("the replay's own record", || async { read().contains("from entry 2 on") }).await;
+    running.shutdown().await;
+    let text = read();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |wanted| events.iter().filter(|event| sequence(event) == wanted).count();
+    assert_eq!((count(1), count(2), count(3)), (1, 2, 2));
+}
+
+#[tokio::test]
+async fn a_sink_that_cannot_work_keeps_the_controller_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none");
+    let sinks = json!({ "sinks": [{ "name": "hook", "to": { "kind": "webhook",
+        "url": "https://127.0.0.1:1/", "secret_file": missing } }] });
+    let Err(error) = Controller::start(with_sinks(dir.path(), &sinks)).await else {
+        panic!("it started");
+    };
+    let words = format!("{:#}", anyhow::Error::from(error));
+    assert!(words.contains("secret cannot be read"), "{words}");
+}
