@@ -21,15 +21,18 @@ use tempfile::TempDir;
 struct Receiver {
     kept: Arc<Mutex<Vec<Rendered>>>,
     away: Arc<Mutex<bool>>,
-    poison: Arc<Mutex<Option<fn(&Rendered) -> bool>>>,
+    poison: Arc<Mutex<Option<Poison>>>,
 }
+
+/// Which events a receiver refuses.
+type Poison = fn(&Rendered) -> bool;
 
 impl Receiver {
     fn indexes(&self) -> Vec<u64> {
         self.kept.lock().unwrap().iter().map(|event| event.index).collect()
     }
 
-    fn refuses(&self, poison: fn(&Rendered) -> bool) {
+    fn refuses(&self, poison: Poison) {
         *self.poison.lock().unwrap() = Some(poison);
     }
 }
