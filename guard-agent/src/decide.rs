@@ -8,13 +8,23 @@ use guard_policy::{Attempt, Outcome, Policy};
 
 /// Proof that the policy permits an action without a person; only [`Decider`] makes one.
 #[derive(Debug)]
-pub struct PolicyAllow(());
+pub struct PolicyAllow {
+    cacheable: bool,
+}
+
+impl PolicyAllow {
+    /// Whether the kernel may remember it for the same action on the same object.
+    #[must_use]
+    pub fn is_cacheable(&self) -> bool {
+        self.cacheable
+    }
+}
 
 #[cfg(test)]
 impl PolicyAllow {
     /// For the hold engine's tests, which have no policy.
     pub(crate) fn for_tests() -> Self {
-        Self(())
+        Self { cacheable: false }
     }
 }
 
@@ -96,8 +106,9 @@ impl Decider {
         let Question { session, process, action, .. } = *question;
         let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
         match self.policy.decide(&attempt) {
-            Outcome::Allow { statements } => {
-                Judgement::Allow(PolicyAllow(()), Box::new(self.judged(question, statements)))
+            Outcome::Allow { statements, cacheable } => {
+                let judged = Box::new(self.judged(question, statements));
+                Judgement::Allow(PolicyAllow { cacheable }, judged)
             }
             Outcome::Deny { mut statements, reason } => {
                 if statements.is_empty() {
@@ -128,6 +139,14 @@ impl Decider {
         }
     }
 
+    /// Whether the policy permits an action without a person.
+    #[must_use]
+    pub fn permits(&self, question: &Question<'_>) -> bool {
+        let Question { session, process, action, .. } = *question;
+        let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
+        matches!(self.policy.decide(&attempt), Outcome::Allow { .. })
+    }
+
     /// Denies an action that cannot be judged (K3), and says why.
     #[must_use]
     pub fn unjudgeable(&self, question: &Question<'_>, why: &str) -> Judgement {
@@ -148,7 +167,9 @@ impl Decider {
         }
     }
 
-    fn digest(&self, question: &Question<'_>) -> ActionDigest {
+    /// The digest of an action.
+    #[must_use]
+    pub fn digest(&self, question: &Question<'_>) -> ActionDigest {
         let session = question.session.info.id;
         ActionDigest::of(self.host, self.boot, session, question.process, question.action)
     }

@@ -117,6 +117,8 @@ fn config(args: Args) -> Result<Config> {
             pin_root: PathBuf::from(BPFFS).join("guard"),
             hold_ttl_ns: args.hold_ttl * 1_000_000_000,
             hash_key: rand::random(),
+            // Filled in from the policy.
+            policy_epoch: 0,
         },
     })
 }

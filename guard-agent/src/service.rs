@@ -161,8 +161,15 @@ impl AgentError {
 /// [`AgentError`].
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let state = State::open(&config.state_dir)?;
-    let (kernel, mut events, coverage) = Ebpf::load(&config.ebpf)?;
+    let policy_epoch = policy_epoch(config.policy.digest());
+    let ebpf = EbpfConfig { policy_epoch, ..config.ebpf.clone() };
+    let (kernel, mut events, coverage) = Ebpf::load(&ebpf)?;
     run_with(config, state, kernel, &mut events, coverage, shutdown).await
+}
+
+/// A number that differs from that of any other policy (but for one chance in 2³²), from its digest.
+fn policy_epoch(digest: &str) -> u32 {
+    digest.get(..8).and_then(|start| u32::from_str_radix(start, 16).ok()).unwrap_or_default()
 }
 
 /// The locked state directory.

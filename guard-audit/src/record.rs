@@ -155,12 +155,25 @@ pub enum Event {
         pid: u32,
         /// Thread.
         tid: u32,
-        /// `exec`, `open` or `connect`.
+        /// `exec`, `open`, `connect`, `unlink`, …
         action: String,
         /// What took effect.
         verdict: Verdict,
-        /// `grant`, `expired`, `not_restartable`, `holds_full`, `no_stop`, `unreadable`, `stale_grant`.
+        /// `grant`, `expired`, `not_restartable`, `holds_full`, `no_stop`, `unreadable`, `stale_grant`, …
         reason: String,
+    },
+    /// The kernel denied at once what cannot be held.
+    Blocked {
+        /// Action digest.
+        digest: ActionDigest,
+        /// Which task.
+        process: ProcessContext,
+        /// What.
+        action: Action,
+        /// `outside_the_session`, `not_holdable`, `not_opened_by_the_session`, `argv_changed`, …
+        reason: String,
+        /// The policy permits it: from now on the kernel does too.
+        allowed_from_now: bool,
     },
     /// A hold needs no decision any more.
     Withdrawn {

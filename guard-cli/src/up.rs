@@ -204,6 +204,8 @@ impl Up {
                 pin_root: Path::new(BPFFS).join("guard"),
                 hold_ttl_ns: self.hold_ttl * 1_000_000_000,
                 hash_key: rand::random(),
+                // Filled in from the policy.
+                policy_epoch: 0,
             },
         })
     }

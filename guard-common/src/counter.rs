@@ -31,9 +31,18 @@ pub const STRAY_CONTINUES: u32 = 11;
 pub const SESSION_HANDLES: u32 = 13;
 /// Forks denied because the child could not be labelled.
 pub const DENIED_LABEL: u32 = 12;
+/// Actions that the decision cache allowed: each was decided once, in evidence, and then again as often
+/// as this says.
+pub const CACHE_HITS: u32 = 14;
+/// Actions that cannot be held and were denied at once.
+pub const BLOCKED: u32 = 15;
+/// Times that the paths of the host may have changed under the decision cache, which forgets all.
+pub const PATH_EPOCH: u32 = 16;
+/// Processes killed because their arguments were changed between decision and execution (H12).
+pub const KILLED_ARGV: u32 = 17;
 
 /// Entries of the counter map.
-pub const COUNTERS: u32 = 16;
+pub const COUNTERS: u32 = 24;
 
 /// Name of a counter, as it stands in evidence and in `guard status --json`.
 #[must_use]
@@ -53,6 +62,10 @@ pub const fn name(index: u32) -> &'static str {
         STRAY_CONTINUES => "stray_continues",
         DENIED_LABEL => "denied_label",
         SESSION_HANDLES => "session_handles",
+        CACHE_HITS => "cache_hits",
+        BLOCKED => "blocked",
+        PATH_EPOCH => "path_epoch",
+        KILLED_ARGV => "killed_argv",
         _ => "reserved",
     }
 }

@@ -6,13 +6,16 @@
 
 use crate::{
     event::{
-        ARG_BYTES, ARGV_BYTES, COMM_BYTES, ConnectBody, EVENT_CONSUMED, EVENT_EXECUTED, EVENT_EXIT,
-        EVENT_EXPIRED, EVENT_FORK, EVENT_HELD, EVENT_REFUSED, EVENT_SELECTED, ExecBody, ForkBody,
-        Header, NAME_BYTES, OpenBody, OutcomeBody, PATH_BYTES, SelectedBody,
+        ARG_BYTES, ARGV_BYTES, COMM_BYTES, EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXECUTED,
+        EVENT_EXIT, EVENT_EXPIRED, EVENT_FORK, EVENT_HELD, EVENT_REFUSED, EVENT_SELECTED, ExecBody,
+        FileBody, ForkBody, Header, NAME_BYTES, OutcomeBody, PATH_BYTES, PairBody, PlainBody,
+        SelectedBody,
     },
     hold::{
-        ActionKey, FILE_OBJECT_BYTES, FileObject, KIND_CONNECT, KIND_EXEC, KIND_OPEN, OBJECT_BYTES,
-        OBJECT_WORDS,
+        ActionKey, FILE_OBJECT_BYTES, FileObject, KIND_BIND, KIND_CAPABILITY, KIND_CONNECT,
+        KIND_EXEC, KIND_LINK, KIND_LISTEN, KIND_MAP, KIND_OPEN, KIND_PTRACE, KIND_RECEIVE,
+        KIND_RENAME, KIND_SEND, KIND_SIGNAL, KIND_SOCKET, KIND_SYMLINK, KIND_UNLINK,
+        KIND_USER_NAMESPACE, KIND_XATTR, OBJECT_BYTES, OBJECT_WORDS, TASK_OBJECT_BYTES, TaskObject,
     },
 };
 
@@ -66,6 +69,8 @@ pub struct Record<'a> {
 pub enum Body<'a> {
     /// A hold was placed.
     Held(Held<'a>),
+    /// An action that cannot be held was denied at once; the header says why.
+    Blocked(Held<'a>),
     /// A grant was consumed, a hold expired, or an action was refused without one.
     Outcome(Outcome),
     /// A labelled task made a child.
@@ -78,18 +83,18 @@ pub enum Body<'a> {
     Selected(SelectedBody),
 }
 
-/// A hold was placed.
+/// An action that was held or blocked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held<'a> {
     /// The action.
     pub key: ActionKey,
-    /// `CLOCK_BOOTTIME` deadline, ns.
+    /// `CLOCK_BOOTTIME` deadline, ns; 0 if it is not held.
     pub deadline_ns: u64,
     /// The object in words that people read.
     pub object: HeldObject<'a>,
 }
 
-/// The object of a hold.
+/// The object of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldObject<'a> {
     /// A program.
@@ -102,29 +107,44 @@ pub enum HeldObject<'a> {
         argc: u32,
         /// `ARGV_*`.
         argv_flags: u32,
+        /// Bits of `ENVIRONMENT_NAMES`.
+        environment: u32,
         /// Owner of the file.
         owner_uid: u32,
         /// `i_mode`.
         mode: u32,
     },
-    /// A file.
-    Open {
-        /// Path, or the errno of `bpf_d_path`; of the directory for a creation.
-        path: Result<&'a [u8], i32>,
-        /// The new name, for a creation.
-        name: Option<&'a [u8]>,
-        /// Components from the innermost directory outwards, where no `bpf_d_path` was possible.
-        components: Option<&'a [u8]>,
-        /// Owner of the file (of the directory for a creation).
-        owner_uid: u32,
-        /// `i_mode` of the same.
-        mode: u32,
+    /// A file, or something of the kernel that may have one.
+    File(HeldFile<'a>),
+    /// Two names.
+    Pair {
+        /// The file.
+        file: HeldFile<'a>,
+        /// Components of the new name's directory, or a symbolic link's target.
+        other: Option<&'a [u8]>,
+        /// The new name.
+        other_name: Option<&'a [u8]>,
     },
-    /// An endpoint; the address is in the key.
-    Connect {
-        /// `sock.sk_family`.
-        socket_family: u32,
+    /// It is in the key.
+    Plain {
+        /// `sock.sk_family`, or 0.
+        family: u32,
     },
+}
+
+/// A file of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldFile<'a> {
+    /// Path, or the errno of `bpf_d_path`; of the directory for what is made.
+    pub path: Result<&'a [u8], i32>,
+    /// The last component, or a text that the kind explains.
+    pub name: Option<&'a [u8]>,
+    /// Components from the innermost directory outwards, where no `bpf_d_path` was possible.
+    pub components: Option<&'a [u8]>,
+    /// Owner of the file (of the directory for what is made).
+    pub owner_uid: u32,
+    /// `i_mode` of the same.
+    pub mode: u32,
 }
 
 /// How an action ended.
@@ -187,6 +207,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     }
     let body = match header.event {
         EVENT_HELD => Body::Held(held(&mut reader)?),
+        EVENT_BLOCKED => Body::Blocked(held(&mut reader)?),
         EVENT_CONSUMED | EVENT_EXPIRED | EVENT_REFUSED => {
             reader.part = "outcome";
             let key = key(&mut reader)?;
@@ -228,6 +249,8 @@ fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
         uid: reader.u32()?,
         gid: reader.u32()?,
         syscall: reader.u32()?,
+        reason: reader.u32()?,
+        _pad: reader.u32()?,
         comm: reader.array::<COMM_BYTES>()?,
     })
 }
@@ -274,46 +297,71 @@ fn path(bytes: &[u8], len: u64) -> Result<Result<&[u8], i32>, DecodeError> {
 fn held<'a>(reader: &mut Reader<'a>) -> Result<Held<'a>, DecodeError> {
     reader.part = "held action";
     let key = key(reader)?;
-    match key.kind {
-        KIND_EXEC => {
-            reader.part = "exec";
-            let (owner_uid, mode) = (reader.u32()?, reader.u32()?);
-            let (deadline_ns, path_len) = (reader.u64()?, reader.u64()?);
-            let (argc, argv_len, argv_flags, _pad) =
-                (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
-            let path = path(reader.take(PATH_BYTES)?, path_len)?;
-            let argv = reader
-                .take(ARGV_BYTES + ARG_BYTES)?
-                .get(..argv_len as usize)
-                .ok_or(DecodeError::Invalid { field: "argv_len", value: argv_len.into() })?;
-            let object = HeldObject::Exec { path, argv, argc, argv_flags, owner_uid, mode };
-            Ok(Held { key, deadline_ns, object })
+    let (deadline_ns, object) = match key.kind {
+        KIND_EXEC => exec(reader)?,
+        KIND_LINK | KIND_RENAME | KIND_SYMLINK => {
+            let (deadline_ns, file) = file(reader)?;
+            reader.part = "second name";
+            let (other_len, name_len) = (reader.u32()?, reader.u32()?);
+            let (bytes, names) = (reader.take(PATH_BYTES)?, reader.take(NAME_BYTES)?);
+            let other = optional(bytes, other_len, "other_len")?;
+            let other_name = optional(names, name_len, "other_name_len")?;
+            (deadline_ns, HeldObject::Pair { file, other, other_name })
         }
-        KIND_OPEN => {
-            reader.part = "open";
-            let (owner_uid, mode) = (reader.u32()?, reader.u32()?);
-            let (deadline_ns, path_len) = (reader.u64()?, reader.u64()?);
-            let (name_len, components_len) = (reader.u32()?, reader.u32()?);
-            let bytes = reader.take(PATH_BYTES)?;
-            let names = reader.take(NAME_BYTES)?;
-            let name = match name_len {
-                0 => None,
-                len => Some(string(names, len.into(), "name_len")?),
-            };
-            let (path, components) = match components_len {
-                0 => (path(bytes, path_len)?, None),
-                len => (Err(0), Some(string(bytes, len.into(), "components_len")?)),
-            };
-            let object = HeldObject::Open { path, name, components, owner_uid, mode };
-            Ok(Held { key, deadline_ns, object })
+        KIND_OPEN
+        | KIND_MAP
+        | KIND_RECEIVE
+        | KIND_UNLINK..=KIND_XATTR
+        | KIND_USER_NAMESPACE..=KIND_CAPABILITY => {
+            let (deadline_ns, file) = file(reader)?;
+            (deadline_ns, HeldObject::File(file))
         }
-        KIND_CONNECT => {
-            reader.part = "connect";
-            let (deadline_ns, socket_family) = (reader.u64()?, reader.u32()?);
-            Ok(Held { key, deadline_ns, object: HeldObject::Connect { socket_family } })
+        KIND_CONNECT | KIND_SOCKET | KIND_BIND | KIND_LISTEN | KIND_SEND | KIND_PTRACE
+        | KIND_SIGNAL => {
+            reader.part = "socket or task";
+            let (deadline_ns, family) = (reader.u64()?, reader.u32()?);
+            (deadline_ns, HeldObject::Plain { family })
         }
-        other => Err(DecodeError::Invalid { field: "kind", value: other.into() }),
-    }
+        other => return Err(DecodeError::Invalid { field: "kind", value: other.into() }),
+    };
+    Ok(Held { key, deadline_ns, object })
+}
+
+fn exec<'a>(reader: &mut Reader<'a>) -> Result<(u64, HeldObject<'a>), DecodeError> {
+    reader.part = "exec";
+    let (owner_uid, mode) = (reader.u32()?, reader.u32()?);
+    let (deadline_ns, path_len) = (reader.u64()?, reader.u64()?);
+    let (argc, argv_len, argv_flags, environment) =
+        (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+    let path = path(reader.take(PATH_BYTES)?, path_len)?;
+    let argv = reader
+        .take(ARGV_BYTES + ARG_BYTES)?
+        .get(..argv_len as usize)
+        .ok_or(DecodeError::Invalid { field: "argv_len", value: argv_len.into() })?;
+    let object = HeldObject::Exec { path, argv, argc, argv_flags, environment, owner_uid, mode };
+    Ok((deadline_ns, object))
+}
+
+fn file<'a>(reader: &mut Reader<'a>) -> Result<(u64, HeldFile<'a>), DecodeError> {
+    reader.part = "file";
+    let (owner_uid, mode) = (reader.u32()?, reader.u32()?);
+    let (deadline_ns, path_len) = (reader.u64()?, reader.u64()?);
+    let (name_len, components_len) = (reader.u32()?, reader.u32()?);
+    let bytes = reader.take(PATH_BYTES)?;
+    let name = optional(reader.take(NAME_BYTES)?, name_len, "name_len")?;
+    let (path, components) = match components_len {
+        0 => (path(bytes, path_len)?, None),
+        len => (Err(0), Some(string(bytes, len.into(), "components_len")?)),
+    };
+    Ok((deadline_ns, HeldFile { path, name, components, owner_uid, mode }))
+}
+
+fn optional<'a>(
+    bytes: &'a [u8],
+    len: u32,
+    field: &'static str,
+) -> Result<Option<&'a [u8]>, DecodeError> {
+    if len == 0 { Ok(None) } else { string(bytes, len.into(), field).map(Some) }
 }
 
 impl ActionKey {
@@ -327,23 +375,39 @@ impl ActionKey {
         (bytes, (self.object_len as usize).min(OBJECT_BYTES))
     }
 
-    /// The file of an exec or open; `None` for other kinds.
+    /// The file that the object is, if it is one.
     #[must_use]
     pub fn file(&self) -> Option<FileObject> {
         let [dev, ino, generation, low, high, ..] = self.object;
-        (matches!(self.kind, KIND_EXEC | KIND_OPEN)
-            && self.object_len as usize == FILE_OBJECT_BYTES)
-            .then_some(FileObject { dev, ino, generation, hash: [low, high] })
+        let is_file = matches!(self.kind, KIND_EXEC | KIND_OPEN | KIND_MAP | KIND_RECEIVE)
+            || (KIND_UNLINK..=KIND_XATTR).contains(&self.kind)
+            || (KIND_USER_NAMESPACE..=KIND_CAPABILITY).contains(&self.kind);
+        (is_file && self.object_len as usize >= FILE_OBJECT_BYTES).then_some(FileObject {
+            dev,
+            ino,
+            generation,
+            hash: [low, high],
+        })
+    }
+
+    /// The task that the object is, if it is one.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskObject> {
+        let [start_boottime_ns, tgid, uid, session, low, high, ..] = self.object;
+        (matches!(self.kind, KIND_PTRACE | KIND_SIGNAL)
+            && self.object_len as usize == TASK_OBJECT_BYTES)
+            .then_some(TaskObject { start_boottime_ns, tgid, uid, session, comm: [low, high] })
     }
 }
 
 const _: () = {
     // `decode` reads field by field: these sizes are what it walks.
-    assert!(size_of::<ConnectBody>() >= size_of::<ActionKey>() + 12);
+    assert!(size_of::<PlainBody>() >= size_of::<ActionKey>() + 12);
     assert!(
         size_of::<ExecBody>() == size_of::<ActionKey>() + 40 + PATH_BYTES + ARGV_BYTES + ARG_BYTES
     );
-    assert!(size_of::<OpenBody>() == size_of::<ActionKey>() + 32 + PATH_BYTES + NAME_BYTES);
+    assert!(size_of::<FileBody>() == size_of::<ActionKey>() + 32 + PATH_BYTES + NAME_BYTES);
+    assert!(size_of::<PairBody>() == size_of::<FileBody>() + 8 + PATH_BYTES + NAME_BYTES);
     assert!(size_of::<OutcomeBody>() == size_of::<ActionKey>() + 8);
 };
 
@@ -354,6 +418,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::{vec, vec::Vec};
+
+    const HEADER: usize = size_of::<Header>();
 
     fn header_bytes(event: u32, len: u32) -> Vec<u8> {
         let mut bytes = vec![0; size_of::<Header>()];
@@ -371,27 +437,30 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_record_is_refused() {
-        let bytes = header_bytes(EVENT_EXIT, 97);
-        assert_eq!(decode(&bytes), Err(DecodeError::Invalid { field: "len", value: 97 }));
-        assert!(decode(&header_bytes(EVENT_EXIT, 96)).is_ok());
+        let bytes = header_bytes(EVENT_EXIT, HEADER as u32 + 1);
+        assert_eq!(
+            decode(&bytes),
+            Err(DecodeError::Invalid { field: "len", value: HEADER as u64 + 1 })
+        );
+        assert!(decode(&header_bytes(EVENT_EXIT, HEADER as u32)).is_ok());
     }
 
     #[test]
     fn an_unknown_event_is_refused() {
-        let bytes = header_bytes(77, 96);
+        let bytes = header_bytes(77, HEADER as u32);
         assert_eq!(decode(&bytes), Err(DecodeError::Invalid { field: "event", value: 77 }));
     }
 
     #[test]
     fn an_argv_length_beyond_its_buffer_is_refused() {
-        let mut bytes = header_bytes(EVENT_HELD, 96);
-        bytes.resize(96 + size_of::<ExecBody>(), 0);
+        let mut bytes = header_bytes(EVENT_HELD, HEADER as u32);
+        bytes.resize(HEADER + size_of::<ExecBody>(), 0);
         let len = u32::try_from(bytes.len()).unwrap();
         bytes[4..8].copy_from_slice(&len.to_ne_bytes());
-        bytes[96 + 16..96 + 20].copy_from_slice(&KIND_EXEC.to_ne_bytes());
+        bytes[HEADER + 16..HEADER + 20].copy_from_slice(&KIND_EXEC.to_ne_bytes());
         assert!(decode(&bytes).is_ok());
         let bad = u32::try_from(ARGV_BYTES + ARG_BYTES + 1).unwrap();
-        bytes[96 + 188..96 + 192].copy_from_slice(&bad.to_ne_bytes());
+        bytes[HEADER + 188..HEADER + 192].copy_from_slice(&bad.to_ne_bytes());
         let expected = DecodeError::Invalid { field: "argv_len", value: bad.into() };
         assert_eq!(decode(&bytes), Err(expected));
     }
@@ -404,14 +473,14 @@ mod tests {
 
         #[test]
         fn no_body_makes_the_decoder_panic(
-            event in 0u32..10,
-            kind in 0u32..5,
+            event in 0u32..11,
+            kind in prop_oneof![0u32..7, 0x100u32..0x10c, 0x200u32..0x205, 0x300u32..0x303, 0x400u32..0x40e],
             body in proptest::collection::vec(any::<u8>(), 400..600),
         ) {
-            let mut bytes = header_bytes(event, 96);
+            let mut bytes = header_bytes(event, HEADER as u32);
             bytes.extend_from_slice(&body);
-            bytes.resize(96 + size_of::<ExecBody>(), 0);
-            bytes[96 + 16..96 + 20].copy_from_slice(&kind.to_ne_bytes());
+            bytes.resize(HEADER + size_of::<ExecBody>().max(size_of::<PairBody>()), 0);
+            bytes[HEADER + 16..HEADER + 20].copy_from_slice(&kind.to_ne_bytes());
             let len = u32::try_from(bytes.len()).unwrap();
             bytes[4..8].copy_from_slice(&len.to_ne_bytes());
             let _ = decode(&bytes);

@@ -20,8 +20,8 @@ pub const COMM_BYTES: usize = 16;
 /// Ring buffer size: about 1,900 records of the largest kind, or 80,000 small ones.
 pub const RING_BYTES: u32 = 16 << 20;
 
-/// A hold was placed; the task stops on its way to user space. Body: [`ExecBody`], [`OpenBody`] or
-/// [`ConnectBody`] by the key's kind.
+/// A hold was placed; the task stops on its way to user space. Body: [`ExecBody`], [`FileBody`],
+/// [`PairBody`] or [`PlainBody`] by the key's kind.
 pub const EVENT_HELD: u32 = 1;
 /// A grant was consumed. Body: [`OutcomeBody`].
 pub const EVENT_CONSUMED: u32 = 2;
@@ -37,6 +37,9 @@ pub const EVENT_EXIT: u32 = 6;
 pub const EVENT_EXECUTED: u32 = 7;
 /// An exec selector started a session. Body: [`SelectedBody`].
 pub const EVENT_SELECTED: u32 = 8;
+/// An action that cannot be held was denied at once; the header's `reason` says why. Body: as for
+/// [`EVENT_HELD`].
+pub const EVENT_BLOCKED: u32 = 9;
 
 /// What every record starts with. All ids are those of the initial namespaces.
 #[repr(C)]
@@ -70,6 +73,10 @@ pub struct Header {
     pub gid: u32,
     /// System call number (`orig_ax`) that the task is in, or `u32::MAX`.
     pub syscall: u32,
+    /// `REASON_*` of an [`EVENT_BLOCKED`], else 0.
+    pub reason: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
     /// `task_struct.comm`: what the task calls itself. A label for people, never an identity.
     pub comm: [u8; COMM_BYTES],
 }
@@ -94,8 +101,8 @@ pub struct ExecBody {
     pub argv_len: u32,
     /// [`ARGV_CUT`], [`ARGV_UNREADABLE`].
     pub argv_flags: u32,
-    /// Keeps the layout free of implicit padding.
-    pub _pad: u32,
+    /// Which of [`ENVIRONMENT_NAMES`] are set, one bit each; [`ENVIRONMENT_UNKNOWN`].
+    pub environment: u32,
     /// Path from the task's root.
     pub path: [u8; PATH_BYTES],
     /// NUL-terminated arguments, as read from user memory at the hook (see H12).
@@ -107,41 +114,80 @@ pub const ARGV_CUT: u32 = 1;
 /// `argv` could not be read (bad pointer, 32-bit caller).
 pub const ARGV_UNREADABLE: u32 = 2;
 
-/// Body of a held open.
+/// Environment variables that make a program run or load other code than its arguments say, each
+/// with its `=`. The bit of [`ExecBody::environment`] is the index. A name that ends in `*` stands for
+/// everything that begins so.
+pub const ENVIRONMENT_NAMES: [&str; 14] = [
+    "LD_PRELOAD=",
+    "LD_LIBRARY_PATH=",
+    "LD_AUDIT=",
+    "BASH_ENV=",
+    "ENV=",
+    "PYTHONSTARTUP=",
+    "PYTHONPATH=",
+    "PYTHONHOME=",
+    "NODE_OPTIONS=",
+    "PERL5OPT=",
+    "RUBYOPT=",
+    "JAVA_TOOL_OPTIONS=",
+    "GIT_SSH_COMMAND=",
+    "GCONV_PATH=",
+];
+/// The environment could not be read whole: anything may be set.
+pub const ENVIRONMENT_UNKNOWN: u32 = 1 << 31;
+
+/// Body of an action on one file: `open`, `map`, `receive`, most changes, and the kernel's own files.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct OpenBody {
+pub struct FileBody {
     /// The action.
     pub key: ActionKey,
-    /// Owner of the file (of the directory for a creation).
+    /// Owner of the file (of the directory for what is made).
     pub owner_uid: u32,
-    /// `i_mode` of the file (of the directory for a creation).
+    /// `i_mode` of the file (of the directory for what is made).
     pub mode: u32,
     /// `CLOCK_BOOTTIME` deadline of the hold, ns.
     pub deadline_ns: u64,
     /// Result of `bpf_d_path`: bytes with NUL, or a negative errno.
     pub path_len: i64,
-    /// For a creation: bytes of the new name with its NUL, else 0.
+    /// Bytes of `name` with its NUL, else 0.
     pub name_len: u32,
-    /// For a creation on a kernel where `bpf_d_path` may not be called: bytes in `path`, which then
-    /// holds the NUL-terminated components from the innermost directory to the root.
+    /// On a hook where `bpf_d_path` may not be called: bytes in `path`, which then holds the
+    /// NUL-terminated components from the innermost directory to the root.
     pub components_len: u32,
-    /// Path from the task's root; of the directory for a creation.
+    /// Path from the task's root; of the directory where the last component is `name`.
     pub path: [u8; PATH_BYTES],
-    /// The new name.
+    /// Last component of the path for what is made or removed; else a text that the kind explains.
     pub name: [u8; NAME_BYTES],
 }
 
-/// Body of a held connect; the key holds the whole address.
+/// Body of an action on two names: `link`, `rename`, `symlink`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectBody {
+pub struct PairBody {
+    /// The file: `link`, `rename`: the existing one; `symlink`: the new name.
+    pub first: FileBody,
+    /// Bytes in `other` as components, from the innermost outwards; 0 if it could not be walked. For
+    /// `symlink`: bytes of the target as given, with NUL.
+    pub other_len: u32,
+    /// Bytes of `other_name` with its NUL, else 0.
+    pub other_name_len: u32,
+    /// Directory of the new name, or the symbolic link's target.
+    pub other: [u8; PATH_BYTES],
+    /// The new name.
+    pub other_name: [u8; NAME_BYTES],
+}
+
+/// Body of an action whose object is in the key: sockets, tasks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PlainBody {
     /// The action.
     pub key: ActionKey,
     /// `CLOCK_BOOTTIME` deadline of the hold, ns.
     pub deadline_ns: u64,
-    /// Address family of the socket itself (`sock.sk_family`).
-    pub socket_family: u32,
+    /// Address family of the socket itself (`sock.sk_family`), else 0.
+    pub family: u32,
     /// Keeps the layout free of implicit padding.
     pub _pad: u32,
 }
@@ -172,6 +218,14 @@ pub const REASON_UNREADABLE: u32 = 4;
 pub const REASON_EXPIRED: u32 = 5;
 /// The grant was for another hold, or older than it may be.
 pub const REASON_STALE_GRANT: u32 = 6;
+/// A task outside the session was reached for.
+pub const REASON_OUTSIDE: u32 = 7;
+/// It cannot be held in this place, and no standing permission covers it.
+pub const REASON_NOT_HOLDABLE: u32 = 8;
+/// The session has not been allowed to open this file itself.
+pub const REASON_NOT_OPENED: u32 = 9;
+/// The arguments or environment that the kernel copied are not those that were decided (H12).
+pub const REASON_ARGV_CHANGED: u32 = 10;
 
 /// Body of a fork: the child, which `task_alloc` has already labelled.
 #[repr(C)]
@@ -195,7 +249,7 @@ pub struct SelectedBody {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Header>() == 96);
+    assert!(size_of::<Header>() == 104);
     assert!(offset_of!(Header, sequence) == 8);
     assert!(offset_of!(Header, time_ns) == 16);
     assert!(offset_of!(Header, session) == 24);
@@ -208,24 +262,32 @@ const _: () = {
     assert!(offset_of!(Header, uid) == 68);
     assert!(offset_of!(Header, gid) == 72);
     assert!(offset_of!(Header, syscall) == 76);
-    assert!(offset_of!(Header, comm) == 80);
+    assert!(offset_of!(Header, reason) == 80);
+    assert!(offset_of!(Header, _pad) == 84);
+    assert!(offset_of!(Header, comm) == 88);
     assert!(offset_of!(ExecBody, owner_uid) == 160);
     assert!(offset_of!(ExecBody, deadline_ns) == 168);
     assert!(offset_of!(ExecBody, path_len) == 176);
     assert!(offset_of!(ExecBody, argc) == 184);
     assert!(offset_of!(ExecBody, argv_len) == 188);
     assert!(offset_of!(ExecBody, argv_flags) == 192);
+    assert!(offset_of!(ExecBody, environment) == 196);
     assert!(offset_of!(ExecBody, path) == 200);
     assert!(offset_of!(ExecBody, argv) == 200 + PATH_BYTES);
     assert!(size_of::<ExecBody>() == 200 + PATH_BYTES + ARGV_BYTES + ARG_BYTES);
-    assert!(offset_of!(OpenBody, path_len) == 176);
-    assert!(offset_of!(OpenBody, name_len) == 184);
-    assert!(offset_of!(OpenBody, components_len) == 188);
-    assert!(offset_of!(OpenBody, path) == 192);
-    assert!(offset_of!(OpenBody, name) == 192 + PATH_BYTES);
-    assert!(size_of::<OpenBody>() == 192 + PATH_BYTES + NAME_BYTES);
-    assert!(size_of::<ConnectBody>() == 176);
-    assert!(offset_of!(ConnectBody, socket_family) == 168);
+    assert!(offset_of!(FileBody, path_len) == 176);
+    assert!(offset_of!(FileBody, name_len) == 184);
+    assert!(offset_of!(FileBody, components_len) == 188);
+    assert!(offset_of!(FileBody, path) == 192);
+    assert!(offset_of!(FileBody, name) == 192 + PATH_BYTES);
+    assert!(size_of::<FileBody>() == 192 + PATH_BYTES + NAME_BYTES);
+    assert!(offset_of!(PairBody, other_len) == size_of::<FileBody>());
+    assert!(offset_of!(PairBody, other_name_len) == size_of::<FileBody>() + 4);
+    assert!(offset_of!(PairBody, other) == size_of::<FileBody>() + 8);
+    assert!(offset_of!(PairBody, other_name) == size_of::<FileBody>() + 8 + PATH_BYTES);
+    assert!(size_of::<PairBody>() == size_of::<FileBody>() + 8 + PATH_BYTES + NAME_BYTES);
+    assert!(size_of::<PlainBody>() == 176);
+    assert!(offset_of!(PlainBody, family) == 168);
     assert!(size_of::<OutcomeBody>() == 168);
     assert!(offset_of!(OutcomeBody, verdict) == 160);
     assert!(size_of::<ForkBody>() == 16);

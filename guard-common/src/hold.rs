@@ -15,12 +15,91 @@ pub const HOLDS_MAX: u32 = 16_384;
 /// Most unconsumed grants; one per hold.
 pub const GRANTS_MAX: u32 = HOLDS_MAX;
 
-/// `exec` of a program: `bprm_check_security`.
+/// `exec` of a program: `bprm_check_security`, and what follows it in the same system call.
 pub const KIND_EXEC: u32 = 1;
 /// `open` of a file: `file_open`, or `path_mknod` for one that is about to be created.
 pub const KIND_OPEN: u32 = 2;
 /// `connect` of a socket: `socket_connect`.
 pub const KIND_CONNECT: u32 = 3;
+/// Code mapped from a file: `mmap_file`, `file_mprotect`.
+pub const KIND_MAP: u32 = 4;
+/// A descriptor received: `file_receive`. Never held: the message is gone at a restart.
+pub const KIND_RECEIVE: u32 = 5;
+
+// Changes to the file tree. Two bodies: [`crate::event::FileBody`], and for what has two objects
+// (link, rename, symlink) [`crate::event::PairBody`].
+/// `path_unlink`: the object is the file; the name is in the record.
+pub const KIND_UNLINK: u32 = 0x100;
+/// `path_rmdir`.
+pub const KIND_RMDIR: u32 = 0x101;
+/// `path_mkdir`: the object is the parent directory and the new name.
+pub const KIND_MKDIR: u32 = 0x102;
+/// `path_mknod` of anything but a regular file; `flags` has the mode.
+pub const KIND_MKNOD: u32 = 0x103;
+/// `path_symlink`: as `mkdir`; the second path is the target as given.
+pub const KIND_SYMLINK: u32 = 0x104;
+/// `path_link`: the object is the file; the second path is the new name.
+pub const KIND_LINK: u32 = 0x105;
+/// `path_rename`: as `link`. `flags` has those of renameat2.
+pub const KIND_RENAME: u32 = 0x106;
+/// `path_chmod`; `flags` has the new mode.
+pub const KIND_CHMOD: u32 = 0x107;
+/// `path_chown`; word [`OBJECT_EXTRA`] has uid | gid << 32, each `u32::MAX` if it stays.
+pub const KIND_CHOWN: u32 = 0x108;
+/// `path_truncate`.
+pub const KIND_TRUNCATE: u32 = 0x109;
+/// `inode_setxattr`, `inode_removexattr`, `inode_set_acl`, …; the name is the attribute's.
+pub const KIND_XATTR: u32 = 0x10a;
+
+// Sockets apart from connect; body [`crate::event::PlainBody`]. `access` is the socket type,
+// `flags` the protocol, the object the address as the kernel holds it (or two bytes of family).
+/// `socket_create`.
+pub const KIND_SOCKET: u32 = 0x200;
+/// `socket_bind`.
+pub const KIND_BIND: u32 = 0x201;
+/// `socket_listen`.
+pub const KIND_LISTEN: u32 = 0x202;
+/// `socket_sendmsg` with an address.
+pub const KIND_SEND: u32 = 0x203;
+
+// Other tasks; body [`crate::event::PlainBody`], object [`TaskObject`]. Never held: their callers
+// turn every error into another one, or hold locks.
+/// `ptrace_access_check`; `flags` has the mode.
+pub const KIND_PTRACE: u32 = 0x300;
+/// `task_kill`; `flags` has the signal.
+pub const KIND_SIGNAL: u32 = 0x301;
+
+// The kernel itself; body [`crate::event::FileBody`] whose name is a text for people and whose path
+// is that of the file that it is about, if there is one. `flags` says what exactly.
+/// `userns_create`.
+pub const KIND_USER_NAMESPACE: u32 = 0x400;
+/// `task_alloc`: `flags` has the clone flags.
+pub const KIND_NAMESPACE: u32 = 0x401;
+/// `sb_mount`, `move_mount`, `sb_remount`.
+pub const KIND_MOUNT: u32 = 0x402;
+/// `sb_umount`.
+pub const KIND_UNMOUNT: u32 = 0x403;
+/// `path_chroot`, `sb_pivotroot`.
+pub const KIND_CHROOT: u32 = 0x404;
+/// `kernel_read_file`, `kernel_load_data`.
+pub const KIND_MODULE: u32 = 0x405;
+/// `kernel_read_file`, `kernel_load_data`.
+pub const KIND_KEXEC: u32 = 0x406;
+/// `bpf`: `flags` has the command.
+pub const KIND_BPF: u32 = 0x407;
+/// `perf_event_open`: `flags` has the type.
+pub const KIND_PERF: u32 = 0x408;
+/// `inode_init_security_anon` of `[io_uring]`, `uring_sqpoll`, `uring_override_creds`, `uring_cmd`.
+pub const KIND_IO_URING: u32 = 0x409;
+/// `task_fix_setuid`, `task_fix_setgid`: object word 0 has the new effective id, word 1 is 1 for gid.
+pub const KIND_SETID: u32 = 0x40a;
+/// `settime`.
+pub const KIND_SETTIME: u32 = 0x40b;
+/// `capable`: `access` has the capability, `flags` the system call. Never held: the caller sees a bool.
+pub const KIND_CAPABILITY: u32 = 0x40c;
+
+/// Word of [`ActionKey::object`] behind a [`FileObject`] that a kind may use for what else counts.
+pub const OBJECT_EXTRA: usize = FILE_OBJECT_BYTES / 8;
 
 /// Open for reading.
 pub const ACCESS_READ: u32 = 1;
@@ -36,8 +115,14 @@ pub const ACCESS_CREATE: u32 = 1 << 4;
 pub const ACCESS_TMPFILE: u32 = 1 << 5;
 /// `exec` of the interpreter that a script names; the script was a separate action of the same call.
 pub const ACCESS_INTERPRETER: u32 = 1 << 6;
-/// `exec` of an image without a name in any directory (memfd, deleted file).
+/// `exec` or mapping of an image without a name in any directory (memfd, deleted file).
 pub const ACCESS_UNNAMED: u32 = 1 << 7;
+/// `exec` of the program that an ELF file names to load it (`PT_INTERP`).
+pub const ACCESS_LOADER: u32 = 1 << 8;
+/// The `exec` gives the process another user, group or capability than it has.
+pub const ACCESS_GAINS: u32 = 1 << 9;
+/// The mapping is or was writable and shared.
+pub const ACCESS_SHARED_WRITE: u32 = 1 << 10;
 
 /// The exact action of the exact thread.
 #[repr(C)]
@@ -71,9 +156,29 @@ pub struct FileObject {
     pub ino: u64,
     /// `inode.i_generation`. For a creation: the directory's.
     pub generation: u64,
-    /// `exec`: keyed hash of argv as read at the hook. Creation: keyed hash of the new name.
+    /// `exec`: keyed hash of argv as read at the hook. What is made or gets a second name: keyed hash
+    /// of the new name (and of its directory, or of a symbolic link's target).
     pub hash: [u64; 2],
 }
+
+/// Words of [`ActionKey::object`] for what is done to another task.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TaskObject {
+    /// `task_struct.start_boottime`, ns.
+    pub start_boottime_ns: u64,
+    /// Process id in the initial pid namespace.
+    pub tgid: u64,
+    /// Effective user id in the initial user namespace.
+    pub uid: u64,
+    /// Session that it belongs to, or 0.
+    pub session: u64,
+    /// `task_struct.comm`.
+    pub comm: [u64; 2],
+}
+
+/// Bytes of [`TaskObject`].
+pub const TASK_OBJECT_BYTES: usize = size_of::<TaskObject>();
 
 /// Bytes of [`FileObject`].
 pub const FILE_OBJECT_BYTES: usize = size_of::<FileObject>();
@@ -111,9 +216,33 @@ pub struct Grant {
     pub expires_ns: u64,
     /// [`VERDICT_ALLOW`] or [`VERDICT_DENY`]; anything else is a deny.
     pub verdict: u32,
-    /// Keeps the layout free of implicit padding.
-    pub _pad: u32,
+    /// [`GRANT_CACHEABLE`].
+    pub flags: u32,
 }
+
+/// The policy allows this for whoever of this session does it again on the same object under the same
+/// name: the kernel may remember the allow (decision cache).
+pub const GRANT_CACHEABLE: u32 = 1;
+
+/// Key of what cannot be held but may be allowed beforehand: guard-agent writes, the kernel reads
+/// (map `STANDING`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StandingKey {
+    /// Session handle.
+    pub session: u64,
+    /// `KIND_*`.
+    pub kind: u32,
+    /// As in [`ActionKey::access`].
+    pub access: u32,
+    /// As in [`ActionKey::flags`].
+    pub flags: u32,
+    /// [`Config::policy_epoch`] at the time: another policy forgets all of them.
+    pub policy_epoch: u32,
+}
+
+/// Most standing permissions; a dozen a session is much. The least recently used one goes, which denies.
+pub const STANDING_MAX: u32 = 4096;
 
 /// The action goes on.
 pub const VERDICT_ALLOW: u32 = 1;
@@ -128,6 +257,10 @@ pub struct Config {
     pub hold_ttl_ns: u64,
     /// Key of the hashes in [`FileObject::hash`], random per boot.
     pub hash_key: [u64; 2],
+    /// Number of the policy in force; a change empties the decision cache.
+    pub policy_epoch: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
 }
 
 /// Ten minutes (H6).
@@ -159,7 +292,19 @@ const _: () = {
     assert!(offset_of!(Grant, hold_id) == 0);
     assert!(offset_of!(Grant, expires_ns) == 8);
     assert!(offset_of!(Grant, verdict) == 16);
-    assert!(size_of::<Config>() == 24);
+    assert!(offset_of!(Grant, flags) == 20);
+    assert!(size_of::<TaskObject>() == 48);
+    assert!(offset_of!(TaskObject, tgid) == 8);
+    assert!(offset_of!(TaskObject, uid) == 16);
+    assert!(offset_of!(TaskObject, session) == 24);
+    assert!(offset_of!(TaskObject, comm) == 32);
+    assert!(size_of::<StandingKey>() == 24);
+    assert!(offset_of!(StandingKey, kind) == 8);
+    assert!(offset_of!(StandingKey, access) == 12);
+    assert!(offset_of!(StandingKey, flags) == 16);
+    assert!(offset_of!(StandingKey, policy_epoch) == 20);
+    assert!(size_of::<Config>() == 32);
+    assert!(offset_of!(Config, policy_epoch) == 24);
     assert!(offset_of!(Config, hold_ttl_ns) == 0);
     assert!(offset_of!(Config, hash_key) == 8);
 };

@@ -69,6 +69,10 @@ struct linux_binprm {
 	const char *interp;
 } CORE;
 
+struct cred {
+	kuid_t euid;
+} CORE;
+
 struct thread_info {
 	u32 status;
 } CORE;
@@ -80,6 +84,8 @@ struct task_struct {
 	int tgid;
 	struct task_struct *real_parent;
 	u64 start_boottime;
+	const struct cred *real_cred;
+	char comm[16];
 } CORE;
 
 struct pt_regs {
@@ -139,6 +145,8 @@ GETTER u32 core_task_pid(struct task_struct *t) { return t->pid; }
 GETTER u32 core_task_tgid(struct task_struct *t) { return t->tgid; }
 GETTER u32 core_task_parent_tgid(struct task_struct *t) { return t->real_parent->tgid; }
 GETTER u64 core_task_start(struct task_struct *t) { return t->start_boottime; }
+GETTER u32 core_task_uid(struct task_struct *t) { return t->real_cred->euid.val; }
+GETTER char *core_task_comm(struct task_struct *t) { return t->comm; }
 GETTER u32 core_task_status(struct task_struct *t) { return t->thread_info.status; }
 
 GETTER u64 core_regs_si(struct pt_regs *r) { return r->si; }

@@ -8,19 +8,18 @@
 
 use crate::{
     file::set_file,
-    hold::{self, Pending, Ruling},
+    hold::{self, Ruling},
     kernel::{Bprm, File, Inode, Task, read_user_str, read_user_word, repeat, touch_user},
     lineage::label_of,
     maps::{EVENTS, EXEC_PASSES, ExecPass, PASSES, config},
-    record::{ExecRecord, fill_header},
+    record::Record,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_MAX, ARGV_UNREADABLE, EVENT_HELD, PATH_BYTES},
+    event::{ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_MAX, ARGV_UNREADABLE, ExecBody, PATH_BYTES},
     hold::{ACCESS_INTERPRETER, ACCESS_UNNAMED, ActionKey, KIND_EXEC},
-    label::Label,
     siphash::SipHash,
 };
 
@@ -43,7 +42,7 @@ fn try_bprm_check(ctx: &LsmContext) -> Verdict {
         access |= ACCESS_UNNAMED;
     }
     // argv is part of the key, and is read into the record: the reservation comes first.
-    let Some(mut entry) = EVENTS.reserve::<ExecRecord>(0) else {
+    let Some(mut entry) = EVENTS.reserve::<Record<ExecBody>>(0) else {
         return hold::refuse_unannounced();
     };
     let record = entry.as_mut_ptr();
@@ -69,49 +68,24 @@ fn try_bprm_check(ctx: &LsmContext) -> Verdict {
         }
         Ruling::Announce(pending) => pending,
     };
-    // SAFETY: as above; every field but unused tails is written.
-    unsafe { fill(record, task, &label, &key, &pending, file, inode, &argv) };
-    match pending.commit(&label, &key) {
-        Ok(()) => {
-            entry.submit(0);
-            keep_passes(task, &key);
-            Verdict::Restart
-        }
-        Err(why) => {
-            entry.discard(0);
-            forget_passes(task);
-            why.refuse(task, &label, &key)
-        }
-    }
+    // SAFETY: as above; every field but the head and unused tails is written.
+    unsafe { fill(addr_of_mut!((*record).body), file, inode, &argv) };
+    let verdict = pending.place_in(entry, task, &label, &key);
+    settle(task, &key, verdict)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, inlined")]
 #[inline(always)]
-unsafe fn fill(
-    record: *mut ExecRecord,
-    task: Task,
-    label: &Label,
-    key: &ActionKey,
-    pending: &Pending,
-    file: File,
-    inode: Inode,
-    argv: &Argv,
-) {
+unsafe fn fill(body: *mut ExecBody, file: File, inode: Inode, argv: &Argv) {
     // SAFETY: the caller's reservation.
     unsafe {
-        let len = size_of::<ExecRecord>();
-        let header = addr_of_mut!((*record).header);
-        fill_header(header, EVENT_HELD, len, task, label, pending.hold_id());
-        (*record).body.key = *key;
-        (*record).body.owner_uid = inode.uid();
-        (*record).body.mode = inode.mode();
-        (*record).body.deadline_ns = pending.deadline_ns;
-        (*record).body.argc = argv.count;
-        (*record).body.argv_len = argv.len as u32;
-        (*record).body.argv_flags = argv.flags;
-        (*record).body._pad = 0;
-        let path = addr_of_mut!((*record).body.path).cast();
-        (*record).body.path_len = file.path().d_path(path, PATH_BYTES as u32);
+        (*body).owner_uid = inode.uid();
+        (*body).mode = inode.mode();
+        (*body).argc = argv.count;
+        (*body).argv_len = argv.len as u32;
+        (*body).argv_flags = argv.flags;
+        (*body).environment = 0;
+        let path = addr_of_mut!((*body).path).cast();
+        (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
     }
 }
 

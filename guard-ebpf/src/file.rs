@@ -1,22 +1,20 @@
 //! `open` of a file that exists, and of one that `path_mknod` has just granted.
 
 use crate::{
-    hold::{self, Ruling},
-    kernel::{File, Inode, Task},
+    hold,
+    kernel::{File, Inode, Path, Task},
     lineage::label_of,
-    maps::{EVENTS, PASSES},
-    record::{OpenRecord, fill_header},
+    maps::PASSES,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{EVENT_HELD, PATH_BYTES},
+    event::{FileBody, PATH_BYTES},
     hold::{
         ACCESS_APPEND, ACCESS_READ, ACCESS_TMPFILE, ACCESS_TRUNCATE, ACCESS_WRITE, ActionKey,
         FILE_OBJECT_BYTES, KIND_OPEN,
     },
-    label::Label,
 };
 
 // include/linux/fs.h and include/uapi/asm-generic/fcntl.h; the same from 6.1 to 7.3.
@@ -68,10 +66,10 @@ fn try_file_open(ctx: &LsmContext) -> Verdict {
     let flags = flags & !(O_CREAT | O_EXCL | O_NOCTTY);
     let mut key = hold::key(task, KIND_OPEN, access, flags);
     set_file(&mut key, inode);
-    match hold::rule(task, &label, &key) {
-        Ruling::Decided(verdict) => verdict,
-        Ruling::Announce(pending) => announce(task, &label, &key, &pending, file, inode),
-    }
+    hold::answer(task, &label, &key, |body| {
+        // SAFETY: a fresh reservation.
+        unsafe { fill(body, inode, file.path()) };
+    })
 }
 
 /// Whether this is the `file_open` of the file whose creation this thread was just granted (H11).
@@ -113,41 +111,19 @@ pub fn set_file(key: &mut ActionKey, inode: Inode) {
     key.object[2] = inode.generation();
 }
 
+/// Completes the body of an action on a file whose path may be asked for.
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
 #[inline(always)]
-fn announce(
-    task: Task,
-    label: &Label,
-    key: &ActionKey,
-    pending: &hold::Pending,
-    file: File,
-    inode: Inode,
-) -> Verdict {
-    let Some(mut entry) = EVENTS.reserve::<OpenRecord>(0) else {
-        return hold::refuse_unannounced();
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: a fresh reservation of exactly this type; every field but unused tails is written.
+pub unsafe fn fill(body: *mut FileBody, inode: Inode, path: Path) {
+    // SAFETY: the caller's promise; every field but the head and unused tails is written.
     unsafe {
-        let len = size_of::<OpenRecord>();
-        let header = addr_of_mut!((*record).header);
-        fill_header(header, EVENT_HELD, len, task, label, pending.hold_id());
-        (*record).body.key = *key;
-        (*record).body.owner_uid = inode.uid();
-        (*record).body.mode = inode.mode();
-        (*record).body.deadline_ns = pending.deadline_ns;
-        (*record).body.name_len = 0;
-        (*record).body.components_len = 0;
-        let path = addr_of_mut!((*record).body.path).cast();
-        (*record).body.path_len = file.path().d_path(path, PATH_BYTES as u32);
-    }
-    match pending.commit(label, key) {
-        Ok(()) => {
-            entry.submit(0);
-            Verdict::Restart
-        }
-        Err(why) => {
-            entry.discard(0);
-            why.refuse(task, label, key)
-        }
+        (*body).owner_uid = inode.uid();
+        (*body).mode = inode.mode();
+        (*body).name_len = 0;
+        (*body).components_len = 0;
+        let to = addr_of_mut!((*body).path).cast();
+        (*body).path_len = path.d_path(to, PATH_BYTES as u32);
     }
 }

@@ -5,20 +5,22 @@
 
 use crate::{
     kernel::{Task, boot_ns, stop_current},
-    maps::{GRANTS, HOLDS, config, count},
-    record,
+    maps::{EVENTS, GRANTS, HOLDS, STANDING, config, count},
+    record::{self, ActionBody, Record, fill_header},
     verdict::Verdict,
 };
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use core::ptr::addr_of_mut;
 use guard_common::{
     counter,
     event::{
-        EVENT_CONSUMED, EVENT_EXPIRED, EVENT_REFUSED, REASON_EXPIRED, REASON_GRANT,
-        REASON_HOLDS_FULL, REASON_NO_STOP, REASON_NOT_RESTARTABLE, REASON_STALE_GRANT,
-        REASON_UNREADABLE,
+        EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXPIRED, EVENT_HELD, EVENT_REFUSED, REASON_EXPIRED,
+        REASON_GRANT, REASON_HOLDS_FULL, REASON_NO_STOP, REASON_NOT_HOLDABLE,
+        REASON_NOT_RESTARTABLE, REASON_STALE_GRANT, REASON_UNREADABLE,
     },
     hold::{
-        ActionKey, HOLD_PENDING, HOLD_REANNOUNCE, HOLD_TTL_DEFAULT_NS, HoldRecord, VERDICT_ALLOW,
-        VERDICT_DENY,
+        ActionKey, HOLD_PENDING, HOLD_REANNOUNCE, HOLD_TTL_DEFAULT_NS, HoldRecord, StandingKey,
+        VERDICT_ALLOW, VERDICT_DENY,
     },
     label::Label,
 };
@@ -27,14 +29,14 @@ use guard_common::{
 pub enum Ruling {
     /// It is decided: by a grant, by a deadline, or because it cannot be held.
     Decided(Verdict),
-    /// It has to be announced: the caller builds the record and calls [`Pending::commit`].
+    /// It has to be announced: the caller fills a record and calls [`Pending::place`].
     Announce(Pending),
 }
 
 /// A hold that is about to be placed (or announced again).
 pub struct Pending {
     hold_id: u64,
-    pub deadline_ns: u64,
+    deadline_ns: u64,
     created_ns: u64,
 }
 
@@ -131,15 +133,55 @@ fn new(task: Task, label: &Label, key: &ActionKey, now: u64) -> Ruling {
 }
 
 impl Pending {
+    /// Announces the hold with a record whose body `fill` completes, and stops the task.
     #[inline(always)]
-    pub fn hold_id(&self) -> u64 {
-        self.hold_id
+    pub fn place<B: ActionBody>(
+        &self,
+        task: Task,
+        label: &Label,
+        key: &ActionKey,
+        fill: impl FnOnce(*mut B),
+    ) -> Verdict {
+        let Some(mut entry) = EVENTS.reserve::<Record<B>>(0) else {
+            return refuse_unannounced();
+        };
+        // SAFETY: a fresh reservation of exactly this type.
+        fill(unsafe { addr_of_mut!((*entry.as_mut_ptr()).body) });
+        self.place_in(entry, task, label, key)
     }
 
-    /// Writes the hold down and stops the task. The caller submits its record if this is `Ok`, and
-    /// discards it and denies if not.
+    /// As [`Pending::place`], with a record whose body is complete but for its head.
     #[inline(always)]
-    pub fn commit(&self, label: &Label, key: &ActionKey) -> Result<(), Uncommitted> {
+    pub fn place_in<B: ActionBody>(
+        &self,
+        mut entry: RingBufEntry<Record<B>>,
+        task: Task,
+        label: &Label,
+        key: &ActionKey,
+    ) -> Verdict {
+        let record = entry.as_mut_ptr();
+        // SAFETY: a reservation of exactly this type.
+        unsafe {
+            let len = size_of::<Record<B>>();
+            let header = addr_of_mut!((*record).header);
+            fill_header(header, EVENT_HELD, len, task, label, self.hold_id);
+            B::set_action(addr_of_mut!((*record).body), key, self.deadline_ns);
+        }
+        match self.commit(label, key) {
+            Ok(()) => {
+                entry.submit(0);
+                Verdict::Restart
+            }
+            Err(why) => {
+                entry.discard(0);
+                why.refuse(task, label, key)
+            }
+        }
+    }
+
+    /// Writes the hold down and stops the task.
+    #[inline(always)]
+    fn commit(&self, label: &Label, key: &ActionKey) -> Result<(), Uncommitted> {
         let hold = HoldRecord {
             hold_id: self.hold_id,
             session: label.session,
@@ -159,9 +201,78 @@ impl Pending {
     }
 }
 
+/// Answers an action that can be held: by its grant, by its deadline, or by a hold whose record `fill`
+/// completes.
+#[inline(always)]
+pub fn answer<B: ActionBody>(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    fill: impl FnOnce(*mut B),
+) -> Verdict {
+    match rule(task, label, key) {
+        Ruling::Decided(verdict) => verdict,
+        Ruling::Announce(pending) => pending.place(task, label, key, fill),
+    }
+}
+
+/// Answers an action that cannot be held (its caller makes another error of ours, or cannot be
+/// restarted): a standing permission, or a denial that says why. `fill` completes its record.
+///
+/// guard-agent asks the policy about every such denial, and gives the session a standing permission if
+/// it allows: then the second attempt goes on.
+#[inline(always)]
+pub fn answer_at_once<B: ActionBody>(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    fill: impl FnOnce(*mut B),
+) -> Verdict {
+    let standing = StandingKey {
+        session: label.session,
+        kind: key.kind,
+        access: key.access,
+        flags: key.flags,
+        policy_epoch: config().map_or(0, |config| config.policy_epoch),
+    };
+    // SAFETY: only its presence counts.
+    if unsafe { STANDING.get(&standing) }.is_some() {
+        return Verdict::Allow;
+    }
+    block(task, label, key, REASON_NOT_HOLDABLE, fill)
+}
+
+/// Denies without a hold and says so with a record whose body `fill` completes.
+#[inline(always)]
+pub fn block<B: ActionBody>(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    reason: u32,
+    fill: impl FnOnce(*mut B),
+) -> Verdict {
+    count(counter::BLOCKED);
+    let Some(mut entry) = EVENTS.reserve::<Record<B>>(0) else {
+        record::lost();
+        return Verdict::Deny;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type.
+    unsafe {
+        let body = addr_of_mut!((*record).body);
+        fill(body);
+        let header = addr_of_mut!((*record).header);
+        fill_header(header, EVENT_BLOCKED, size_of::<Record<B>>(), task, label, 0);
+        (*header).reason = reason;
+        B::set_action(body, key, 0);
+    }
+    entry.submit(0);
+    Verdict::Deny
+}
+
 /// Why a hold could not be placed (H7).
 #[derive(Clone, Copy)]
-pub enum Uncommitted {
+enum Uncommitted {
     HoldsFull,
     NoStop,
 }
@@ -169,7 +280,7 @@ pub enum Uncommitted {
 impl Uncommitted {
     /// Denies, counts and says why.
     #[inline(always)]
-    pub fn refuse(self, task: Task, label: &Label, key: &ActionKey) -> Verdict {
+    fn refuse(self, task: Task, label: &Label, key: &ActionKey) -> Verdict {
         match self {
             Self::HoldsFull => {
                 refuse(task, label, key, counter::DENIED_HOLDS_FULL, REASON_HOLDS_FULL)

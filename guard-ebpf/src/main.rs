@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod capability;
 mod exec;
 mod file;
 mod hold;
@@ -18,6 +19,7 @@ mod maps;
 mod path;
 mod record;
 mod socket;
+mod tasks;
 mod verdict;
 
 #[panic_handler]

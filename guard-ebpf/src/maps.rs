@@ -7,12 +7,14 @@ use aya_ebpf::{
     },
     helpers::generated::bpf_task_storage_get,
     macros::{btf_map, map},
-    maps::{Array, HashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, RingBuf},
 };
 use guard_common::{
     counter::COUNTERS as COUNTER_ENTRIES,
     event::RING_BYTES,
-    hold::{ActionKey, Config, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord},
+    hold::{
+        ActionKey, Config, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord, STANDING_MAX, StandingKey,
+    },
     label::{Label, SELECTORS_MAX, SelectorKey},
 };
 
@@ -105,6 +107,10 @@ pub static HOLDS: HashMap<ActionKey, HoldRecord> = HashMap::with_max_entries(HOL
 /// guard-agent writes, the kernel deletes: whoever deletes has consumed (H2).
 #[map]
 pub static GRANTS: HashMap<ActionKey, Grant> = HashMap::with_max_entries(GRANTS_MAX, 0);
+
+/// guard-agent writes, the kernel reads: what cannot be held and was allowed beforehand.
+#[map]
+pub static STANDING: LruHashMap<StandingKey, u64> = LruHashMap::with_max_entries(STANDING_MAX, 0);
 
 /// guard-agent writes; value: index of the selector in its configuration.
 #[map]

@@ -10,19 +10,17 @@
 
 use crate::{
     file::set_file,
-    hold::{self, Pending, Ruling},
+    hold,
     kernel::{Dentry, Inode, Path, Step, Task, Walk, repeat},
     lineage::label_of,
-    maps::{EVENTS, PASSES, config},
-    record::{OpenRecord, fill_header},
+    maps::{PASSES, config},
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{EVENT_HELD, NAME_BYTES, PATH_BYTES},
-    hold::{ACCESS_CREATE, ACCESS_WRITE, ActionKey, KIND_OPEN},
-    label::Label,
+    event::{FileBody, NAME_BYTES, PATH_BYTES},
+    hold::{ACCESS_CREATE, ACCESS_WRITE, KIND_OPEN},
     siphash::SipHash,
 };
 
@@ -54,12 +52,10 @@ fn try_path_mknod(ctx: &LsmContext) -> Verdict {
         return hold::refuse_unreadable(task, &label, &key);
     };
     [key.object[3], key.object[4]] = hash;
-    let verdict = match hold::rule(task, &label, &key) {
-        Ruling::Decided(verdict) => verdict,
-        Ruling::Announce(pending) => {
-            announce(task, &label, &key, &pending, directory, dentry, inode)
-        }
-    };
+    let verdict = hold::answer(task, &label, &key, |body| {
+        // SAFETY: a fresh reservation.
+        unsafe { fill(body, inode, directory, dentry) };
+    });
     if matches!(verdict, Verdict::Allow) && !remember(task, dentry) {
         return Verdict::Deny;
     }
@@ -99,46 +95,23 @@ fn name_hash(dentry: Dentry) -> Option<[u64; 2]> {
     Some(state.finish(u64::from(len)))
 }
 
+/// Completes the body of an action on the name `dentry` in a directory.
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
 #[inline(always)]
-fn announce(
-    task: Task,
-    label: &Label,
-    key: &ActionKey,
-    pending: &Pending,
-    directory: Path,
-    dentry: Dentry,
-    inode: Inode,
-) -> Verdict {
-    let Some(mut entry) = EVENTS.reserve::<OpenRecord>(0) else {
-        return hold::refuse_unannounced();
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: a fresh reservation of exactly this type; every field but unused tails is written.
+unsafe fn fill(body: *mut FileBody, inode: Inode, directory: Path, dentry: Dentry) {
+    // SAFETY: the caller's promise; every field but the head and unused tails is written.
     unsafe {
-        let len = size_of::<OpenRecord>();
-        let header = addr_of_mut!((*record).header);
-        fill_header(header, EVENT_HELD, len, task, label, pending.hold_id());
-        (*record).body.key = *key;
-        (*record).body.owner_uid = inode.uid();
-        (*record).body.mode = inode.mode();
-        (*record).body.deadline_ns = pending.deadline_ns;
-        let name = addr_of_mut!((*record).body.name).cast();
+        (*body).owner_uid = inode.uid();
+        (*body).mode = inode.mode();
+        let name = addr_of_mut!((*body).name).cast();
         let name_len = dentry.read_name(name, NAME_BYTES as u32);
-        (*record).body.name_len = if name_len > 0 { name_len as u32 } else { 0 };
-        let path: *mut u8 = addr_of_mut!((*record).body.path).cast();
+        (*body).name_len = if name_len > 0 { name_len as u32 } else { 0 };
+        let path: *mut u8 = addr_of_mut!((*body).path).cast();
         // With no components, decoded as an unknown path, which no policy allows by path.
-        (*record).body.path_len = 0;
-        (*record).body.components_len = walk(directory, path);
-    }
-    match pending.commit(label, key) {
-        Ok(()) => {
-            entry.submit(0);
-            Verdict::Restart
-        }
-        Err(why) => {
-            entry.discard(0);
-            why.refuse(task, label, key)
-        }
+        (*body).path_len = 0;
+        (*body).components_len = walk(directory, path);
     }
 }
 

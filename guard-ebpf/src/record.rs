@@ -7,7 +7,7 @@ use crate::{
 use core::ptr::addr_of_mut;
 use guard_common::{
     counter,
-    event::{ConnectBody, ExecBody, ForkBody, Header, OpenBody, OutcomeBody, SelectedBody},
+    event::{ExecBody, FileBody, ForkBody, Header, OutcomeBody, PairBody, PlainBody, SelectedBody},
     hold::ActionKey,
     label::Label,
 };
@@ -19,9 +19,65 @@ pub struct Record<B> {
     pub body: B,
 }
 
-pub type ExecRecord = Record<ExecBody>;
-pub type OpenRecord = Record<OpenBody>;
-pub type ConnectRecord = Record<ConnectBody>;
+/// The body of a held or blocked action: its head is the same for all.
+pub trait ActionBody: 'static {
+    /// Writes the action and its deadline (0: not held).
+    ///
+    /// # Safety
+    /// `body` must be writable and 8-byte aligned, as a ring buffer reservation is.
+    unsafe fn set_action(body: *mut Self, key: &ActionKey, deadline_ns: u64);
+}
+
+macro_rules! action_body {
+    ($($body:ty: $($head:ident).*;)*) => {$(
+        impl ActionBody for $body {
+            #[inline(always)]
+            unsafe fn set_action(body: *mut Self, key: &ActionKey, deadline_ns: u64) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    (*body)$(.$head)*.key = *key;
+                    (*body)$(.$head)*.deadline_ns = deadline_ns;
+                }
+            }
+        }
+    )*};
+}
+
+action_body! {
+    ExecBody: ;
+    FileBody: ;
+    PairBody: first;
+    PlainBody: ;
+}
+
+/// Completes the body of an action whose object is in its key.
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
+#[inline(always)]
+pub unsafe fn set_plain(body: *mut PlainBody, family: u32) {
+    // SAFETY: the caller's promise; every field but the head is written.
+    unsafe {
+        (*body).family = family;
+        (*body)._pad = 0;
+    }
+}
+
+/// Completes the body of an action that is about the kernel, not about a file.
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
+#[inline(always)]
+pub unsafe fn set_fileless(body: *mut FileBody) {
+    // SAFETY: the caller's promise; every field but the head and unused tails is written.
+    unsafe {
+        (*body).owner_uid = 0;
+        (*body).mode = 0;
+        (*body).name_len = 0;
+        (*body).components_len = 0;
+        (*body).path_len = 0;
+    }
+}
 
 /// Fills the header of a reserved record.
 ///
@@ -54,6 +110,8 @@ pub unsafe fn fill_header(
         (*header).uid = ids as u32;
         (*header).gid = (ids >> 32) as u32;
         (*header).syscall = syscall;
+        (*header).reason = 0;
+        (*header)._pad = 0;
         read_comm(addr_of_mut!((*header).comm));
     }
 }

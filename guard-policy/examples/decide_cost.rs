@@ -35,6 +35,9 @@ fn main() {
         argv_complete: true,
         interpreter: false,
         unnamed: false,
+        loader: false,
+        gains: false,
+        environment: Vec::new(),
     };
     let endpoint = Endpoint::Inet { ip: [203, 0, 113, 9].into(), port: 443, mapped: false };
     let connect = Action::Connect { endpoint, socket_type: 1, protocol: 6 };

@@ -7,7 +7,7 @@ use crate::{
     names::{NAMES, uid},
 };
 use cedar_policy::{Context, Decision, Entities, EntityUid, Request, RestrictedExpression};
-use guard_model::{Action, HoldRequest};
+use guard_model::HoldRequest;
 use std::collections::HashSet;
 
 /// Role without which nobody approves anything.
@@ -167,9 +167,7 @@ fn question(request: &ApproveRequest<'_>) -> Result<(Request, Entities), Unrepre
         ("statements", set(&mut hold.statements.iter().map(|statement| statement.id.as_str()))),
         ("groups", set(&mut hold.terms.approver_groups.iter().map(String::as_str))),
     ]);
-    if let Action::Exec { program: guard_model::ProgramRef { file, .. }, .. }
-    | Action::Open { file, .. } = &hold.action
-    {
+    if let Some(file) = hold.action.file() {
         about.insert("path".to_owned(), text(&file.path.to_exact()));
     }
     let held = uid(&NAMES.hold, &hold.hold_id.to_string());

@@ -4,9 +4,12 @@ use crate::{
     annotation::{default_terms, strictest},
     entity::{Question, Unrepresentable, path_is_known},
     load::Policy,
+    names::NAMES,
 };
 use cedar_policy::{Decision, PolicyId, Response};
-use guard_model::{Action, DecisionTerms, FileRef, PolicyStatement, ProcessContext, SessionInfo};
+use guard_model::{
+    Action, DecisionTerms, Endpoint, FileRef, PolicyStatement, ProcessContext, SessionInfo,
+};
 
 /// What is attempted, by whom, where.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,9 @@ pub enum Outcome {
     Allow {
         /// The permits that apply.
         statements: Vec<PolicyStatement>,
+        /// The same is allowed to whoever of this session does it again on the same object under the
+        /// same name, as the same user: the kernel may remember it.
+        cacheable: bool,
     },
     /// The action fails.
     Deny {
@@ -63,7 +69,25 @@ impl Policy {
     }
 
     fn try_decide(&self, attempt: &Attempt<'_>) -> Result<Outcome, Unrepresentable> {
-        let question = Question::of(attempt)?;
+        let mut outcome: Option<Outcome> = None;
+        for question in Question::all(attempt)? {
+            let next = self.answer(attempt, &question)?;
+            outcome = Some(match outcome {
+                None => next,
+                Some(outcome) => stricter(outcome, next),
+            });
+        }
+        Ok(outcome.unwrap_or_else(|| Outcome::Deny {
+            statements: Vec::new(),
+            reason: Some("there is no object to decide on".to_owned()),
+        }))
+    }
+
+    fn answer(
+        &self,
+        attempt: &Attempt<'_>,
+        question: &Question,
+    ) -> Result<Outcome, Unrepresentable> {
         let ask = |approved| -> Result<Response, Unrepresentable> {
             let request = question.request(approved)?;
             Ok(self.authorizer.is_authorized(&request, &self.set, &question.entities))
@@ -73,7 +97,8 @@ impl Policy {
             return Ok(deny);
         }
         if now.decision() == Decision::Allow {
-            return Ok(Outcome::Allow { statements: self.determining(&now) });
+            let cacheable = self.is_cacheable(attempt.action);
+            return Ok(Outcome::Allow { statements: self.determining(&now), cacheable });
         }
         let approved = ask(true)?;
         if let Some(deny) = self.failed(&approved) {
@@ -87,6 +112,28 @@ impl Policy {
         let silent = || statements.is_empty().then(|| "no statement permits it".to_owned());
         let reason = said.or_else(silent);
         Ok(Outcome::Deny { statements, reason })
+    }
+
+    /// Whether an allow of this action depends on nothing but what the kernel's decision cache compares:
+    /// session, user, object, name and access. A statement on it that reads the program or the working
+    /// directory of the process makes every decision its own.
+    fn is_cacheable(&self, action: &Action) -> bool {
+        let is_steady = match action {
+            Action::Open { access, .. } => !access.create && !access.tmpfile,
+            Action::Exec { argv_complete, unnamed, gains, .. } => {
+                *argv_complete && !unnamed && !gains
+            }
+            Action::Map { unnamed, writable, .. } => !unnamed && !writable,
+            Action::Connect { endpoint, .. } | Action::Socket { endpoint, .. } => matches!(
+                endpoint,
+                Endpoint::Inet { .. } | Endpoint::Inet6 { .. } | Endpoint::Family { .. }
+            ),
+            Action::Change { .. }
+            | Action::Receive { .. }
+            | Action::Task { .. }
+            | Action::System { .. } => false,
+        };
+        is_steady && !self.place_readers.concern(&NAMES.action(action.name()))
     }
 
     /// Cedar skips a statement that fails to evaluate; Guard denies: it could have been a forbid.
@@ -123,14 +170,11 @@ impl Policy {
 
     /// What the policy would have had to know and Guard does not (K3).
     fn undetermined(&self, action: &Action) -> Option<PolicyStatement> {
-        let (id, reason) = match action {
-            Action::Exec { program, .. } if !path_is_known(&program.file) => {
-                ("guard:path-unknown", path_unknown(&program.file))
-            }
-            Action::Open { file, .. } if !path_is_known(file) => {
-                ("guard:path-unknown", path_unknown(file))
-            }
-            Action::Exec { argv_complete: false, .. } if self.reads_argv => (
+        let to = if let Action::Change { to, .. } = action { to.as_ref() } else { None };
+        let unknown = action.file().into_iter().chain(to).find(|file| !path_is_known(file));
+        let (id, reason) = match (action, unknown) {
+            (_, Some(file)) => ("guard:path-unknown", path_unknown(file)),
+            (Action::Exec { argv_complete: false, .. }, None) if self.reads_argv => (
                 "guard:argv-incomplete",
                 "the arguments could not be read completely, and the policy depends on arguments"
                     .to_owned(),
@@ -144,6 +188,38 @@ impl Policy {
             text: String::new(),
             reason: Some(reason),
         })
+    }
+}
+
+/// Of the answers about two objects of one action, the stricter; of two holds, both statements and the
+/// stricter terms.
+fn stricter(one: Outcome, other: Outcome) -> Outcome {
+    match (one, other) {
+        (deny @ Outcome::Deny { .. }, _) | (_, deny @ Outcome::Deny { .. }) => deny,
+        (
+            Outcome::Hold { mut statements, terms },
+            Outcome::Hold { statements: more, terms: others },
+        ) => {
+            for statement in more {
+                if !statements.contains(&statement) {
+                    statements.push(statement);
+                }
+            }
+            Outcome::Hold { statements, terms: strictest([&terms, &others]) }
+        }
+        (hold @ Outcome::Hold { .. }, Outcome::Allow { .. })
+        | (Outcome::Allow { .. }, hold @ Outcome::Hold { .. }) => hold,
+        (
+            Outcome::Allow { mut statements, cacheable },
+            Outcome::Allow { statements: more, cacheable: also },
+        ) => {
+            for statement in more {
+                if !statements.contains(&statement) {
+                    statements.push(statement);
+                }
+            }
+            Outcome::Allow { statements, cacheable: cacheable && also }
+        }
     }
 }
 

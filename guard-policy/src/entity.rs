@@ -2,13 +2,16 @@
 
 use crate::{
     decide::Attempt,
-    names::{NAMES, uid},
+    names::{ACTIONS, NAMES, uid},
     path,
 };
 use cedar_policy::{
     Context, Entities, Entity, EntityTypeName, EntityUid, Request, RestrictedExpression,
 };
-use guard_model::{Action, Endpoint, FileAccess, FileRef, ProcessContext, SessionInfo};
+use guard_model::{
+    Action, ChangeOperation, Endpoint, FileAccess, FileRef, ProcessContext, RawText, SessionInfo,
+    TaskRef,
+};
 use std::collections::{HashMap, HashSet};
 
 /// Directories whose programs a root session counts as installed rather than written by itself. The
@@ -48,27 +51,40 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    pub(crate) fn of(attempt: &Attempt<'_>) -> Result<Self, Unrepresentable> {
+    /// One question an object: a rename or link has two.
+    pub(crate) fn all(attempt: &Attempt<'_>) -> Result<Vec<Self>, Unrepresentable> {
+        let mut questions = vec![Self::of(attempt, resource(attempt)?, false)?];
+        if let Action::Change { to: Some(to), .. } = attempt.action {
+            let destination = file_entity(&NAMES.file, to, true, [])?;
+            questions.push(Self::of(attempt, destination, true)?);
+        }
+        Ok(questions)
+    }
+
+    fn of(
+        attempt: &Attempt<'_>,
+        resource: Entity,
+        destination: bool,
+    ) -> Result<Self, Unrepresentable> {
         let session = session_entity(attempt.session, attempt.host)?;
-        let (action, resource) = match attempt.action {
-            Action::Exec { program, .. } => {
-                let writable = writable_by_session(attempt.session, attempt.process, &program.file);
-                let extra = [("writable_by_session", flag(writable))];
-                (&NAMES.exec, file_entity(&NAMES.program, &program.file, false, extra)?)
-            }
-            Action::Open { file, access } => {
-                (&NAMES.open, file_entity(&NAMES.file, file, access.create, [])?)
-            }
-            Action::Connect { endpoint, .. } => {
-                (&NAMES.connect, endpoint_entity(endpoint, attempt.process)?)
-            }
-        };
+        let mut context = context_of(attempt);
+        if let Action::Change { file, to, .. } = attempt.action {
+            let other = if destination { Some(file) } else { to.as_ref() };
+            let other = other.filter(|other| path_is_known(other));
+            let other = other.map(|other| other.path.to_exact()).unwrap_or_default();
+            context.push(("other".to_owned(), text(&other)));
+            context.push(("changes".to_owned(), flag(true)));
+            context.push(("destination".to_owned(), flag(destination)));
+        }
+        let action = NAMES.action(attempt.action.name());
+        let (principal, subject) = (session.uid(), resource.uid());
+        let grouped = ACTIONS.get(&action).cloned();
         Ok(Self {
-            principal: session.uid(),
-            action: action.clone(),
-            resource: resource.uid(),
-            context: context_of(attempt),
-            entities: entities([session, resource])?,
+            principal,
+            entities: entities([session, resource].into_iter().chain(grouped))?,
+            action,
+            resource: subject,
+            context,
         })
     }
 
@@ -85,6 +101,53 @@ impl Question {
         Request::new(principal, action, self.resource.clone(), context, None)
             .map_err(|error| unrepresentable("request", error))
     }
+}
+
+fn resource(attempt: &Attempt<'_>) -> Result<Entity, Unrepresentable> {
+    match attempt.action {
+        Action::Exec { program, .. } | Action::Map { program, .. } => {
+            let writable = writable_by_session(attempt.session, attempt.process, &program.file);
+            let extra = [("writable_by_session", flag(writable))];
+            file_entity(&NAMES.program, &program.file, false, extra)
+        }
+        Action::Open { file, access } | Action::Receive { file, access } => {
+            file_entity(&NAMES.file, file, access.create, [])
+        }
+        Action::Change { operation, file, .. } => {
+            let made = matches!(
+                operation,
+                ChangeOperation::Mkdir | ChangeOperation::Mknod | ChangeOperation::Symlink
+            );
+            file_entity(&NAMES.file, file, made, [])
+        }
+        Action::Connect { endpoint, .. } | Action::Socket { endpoint, .. } => {
+            endpoint_entity(endpoint, attempt.process)
+        }
+        Action::Task { target, .. } => task_entity(target),
+        Action::System { detail, file, .. } => system_entity(detail, file.as_ref()),
+    }
+}
+
+fn task_entity(target: &TaskRef) -> Result<Entity, Unrepresentable> {
+    let values = attributes([
+        ("pid", number(target.pid)),
+        ("uid", number(target.uid)),
+        ("name", text(&target.comm.to_exact())),
+        ("own_session", flag(target.own_session)),
+    ]);
+    entity("task", uid(&NAMES.task, &target.pid.to_string()), values, HashSet::new())
+}
+
+fn system_entity(detail: &RawText, file: Option<&FileRef>) -> Result<Entity, Unrepresentable> {
+    let known = file.is_none_or(path_is_known);
+    let path = file.filter(|_| known).map(|file| file.path.to_exact()).unwrap_or_default();
+    let values = attributes([
+        ("detail", text(&detail.to_exact())),
+        ("path", text(&path)),
+        ("has_file", flag(file.is_some())),
+        ("path_known", flag(known)),
+    ]);
+    entity("system", uid(&NAMES.system, "kernel"), values, HashSet::new())
 }
 
 pub(crate) fn unrepresentable(part: &'static str, error: impl ToString) -> Unrepresentable {
@@ -209,11 +272,22 @@ fn endpoint_entity(
             ("abstract", 1)
         }
         Endpoint::Unspec => ("unspec", 0),
+        Endpoint::Family { number } => (family_name(*number), *number),
         Endpoint::Other { number, .. } => ("other", *number),
     };
     set("family", text(family));
     set("number", number(address_family));
     entity("endpoint", uid(&NAMES.endpoint, &endpoint.to_string()), values, HashSet::new())
+}
+
+fn family_name(number: u16) -> &'static str {
+    match number {
+        0 => "unspec",
+        1 => "unix",
+        2 => "inet",
+        10 => "inet6",
+        _ => "other",
+    }
 }
 
 fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
@@ -225,8 +299,18 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
         ("cwd", text(&process.cwd.to_exact())),
     ];
     match attempt.action {
-        Action::Exec { argv, argv_complete, interpreter, unnamed, .. } => {
-            let exact: Vec<String> = argv.iter().map(guard_model::RawText::to_exact).collect();
+        Action::Exec {
+            argv,
+            argv_complete,
+            interpreter,
+            unnamed,
+            loader,
+            gains,
+            environment,
+            program: _,
+        } => {
+            let exact: Vec<String> = argv.iter().map(RawText::to_exact).collect();
+            let names = environment.iter().map(|name| text(name));
             pairs.extend([
                 ("argv0", text(exact.first().map_or("", String::as_str))),
                 ("args", text(&exact.get(1..).unwrap_or_default().join(" "))),
@@ -234,9 +318,15 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
                 ("argv_complete", flag(*argv_complete)),
                 ("interpreter", flag(*interpreter)),
                 ("unnamed", flag(*unnamed)),
+                ("loader", flag(*loader)),
+                ("gains", flag(*gains)),
+                ("environment", RestrictedExpression::new_set(names)),
             ]);
         }
-        Action::Open { file, access } => {
+        Action::Map { unnamed, writable, program: _ } => {
+            pairs.extend([("unnamed", flag(*unnamed)), ("writable", flag(*writable))]);
+        }
+        Action::Open { file, access } | Action::Receive { file, access } => {
             let FileAccess { read, write, append, truncate, create, tmpfile } = *access;
             pairs.extend([
                 ("read", flag(read)),
@@ -249,9 +339,14 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
                 ("own_process", flag(is_own_process(file, process))),
             ]);
         }
-        Action::Connect { socket_type, protocol, .. } => {
-            pairs.extend([("socket_type", number(*socket_type)), ("protocol", number(*protocol))])
+        Action::Connect { socket_type, protocol, endpoint: _ }
+        | Action::Socket { socket_type, protocol, operation: _, endpoint: _ } => {
+            pairs.extend([("socket_type", number(*socket_type)), ("protocol", number(*protocol))]);
         }
+        Action::Change { detail, .. } | Action::Task { detail, .. } => {
+            pairs.push(("detail", text(&detail.to_exact())));
+        }
+        Action::System { .. } => {}
     }
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

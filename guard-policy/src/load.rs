@@ -9,12 +9,12 @@ use crate::{
     usage::ContextUse,
 };
 use cedar_policy::{
-    ActionConstraint, Authorizer, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, EntityUid, PolicyId, PolicySet, Schema, ValidationMode, Validator,
 };
 use guard_model::PolicyStatement;
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     str::FromStr as _,
     sync::LazyLock,
 };
@@ -58,6 +58,8 @@ pub struct Policy {
     pub(crate) annotations: Vec<Annotations>,
     /// Some statement reads `argv0`, `args` or `argc`.
     pub(crate) reads_argv: bool,
+    /// Statements that read what a process runs or where it works.
+    pub(crate) place_readers: ActionScopes,
     /// Some statement names the action `approve`, so one must permit it.
     pub(crate) rules_approval: bool,
     sources: Vec<PolicySource>,
@@ -126,6 +128,7 @@ struct Loader {
     annotations: Vec<Annotations>,
     ids: BTreeSet<String>,
     reads_argv: bool,
+    place_readers: ActionScopes,
     rules_approval: bool,
 }
 
@@ -260,6 +263,9 @@ impl Loader {
             ),
             _ => {}
         }
+        if ["exe", "cwd"].iter().any(|name| found.attributes.contains(*name)) {
+            self.place_readers.add(&policy.action_constraint());
+        }
         self.reads_argv |=
             ["argv0", "args", "argc"].iter().any(|name| found.attributes.contains(*name));
     }
@@ -298,10 +304,38 @@ impl Loader {
             statements: self.statements,
             annotations: self.annotations,
             reads_argv: self.reads_argv,
+            place_readers: self.place_readers,
             rules_approval: self.rules_approval,
             sources: sources.to_vec(),
             digest: digest(sources),
         })
+    }
+}
+
+/// The actions that some statements are about.
+#[derive(Debug, Default)]
+pub(crate) struct ActionScopes {
+    every: bool,
+    some: HashSet<EntityUid>,
+}
+
+impl ActionScopes {
+    fn add(&mut self, scope: &ActionConstraint) {
+        let actions = match scope {
+            ActionConstraint::Any => {
+                self.every = true;
+                return;
+            }
+            ActionConstraint::Eq(action) => std::slice::from_ref(action),
+            ActionConstraint::In(actions) => actions.as_slice(),
+        };
+        self.every |= actions.iter().any(|action| NAMES.groups.contains(action));
+        self.some.extend(actions.iter().cloned());
+    }
+
+    /// Whether a statement is about this action.
+    pub(crate) fn concern(&self, action: &EntityUid) -> bool {
+        self.every || self.some.contains(action)
     }
 }
 

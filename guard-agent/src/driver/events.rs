@@ -8,7 +8,10 @@ use crate::{
     kernel::{Kernel, KernelBody, KernelEvent},
 };
 use guard_audit::Event;
-use guard_common::{event::Header, hold::ActionKey};
+use guard_common::{
+    event::{Header, REASON_NOT_HOLDABLE},
+    hold::{ActionKey, StandingKey},
+};
 use guard_model::{Action, ProcessContext};
 
 impl<K: Kernel> Driver<K> {
@@ -17,6 +20,9 @@ impl<K: Kernel> Driver<K> {
         match body {
             KernelBody::Held { key, action, deadline_ns } => {
                 self.held(&header, key, &action, deadline_ns);
+            }
+            KernelBody::Blocked { key, action, reason } => {
+                self.blocked(&header, &key, *action, reason);
             }
             KernelBody::Outcome { event, key, verdict, reason } => {
                 let (hold, session) = (header.hold_id, header.session);
@@ -79,6 +85,43 @@ impl<K: Kernel> Driver<K> {
             }),
         };
         parts.engine.judge(now_ns, hold, judgement);
+    }
+
+    /// The kernel denied at once. Where the policy permits the action, the kernel is told so for the next
+    /// time; what reaches out of the session or hides its origin stays closed whatever a policy says.
+    fn blocked(&mut self, header: &Header, key: &ActionKey, action: Action, reason: u32) {
+        self.know(header);
+        let process = self.parts.proc.brief(header).unwrap_or_else(|_| bare(header));
+        let parts = &mut self.parts;
+        let Some(view) = parts.sessions.view(header.session) else { return };
+        let session = view.info.id;
+        let question = Question {
+            hold: 0,
+            session: &view,
+            process: &process,
+            action: &action,
+            now_ns: clock::boottime_ns(),
+            deadline_ns: 0,
+        };
+        let is_permitted = reason == REASON_NOT_HOLDABLE && parts.decider.permits(&question);
+        let digest = parts.decider.digest(&question);
+        let mut allowed_from_now = false;
+        if is_permitted {
+            let standing = StandingKey {
+                session: header.session,
+                kind: key.kind,
+                access: key.access,
+                flags: key.flags,
+                policy_epoch: 0,
+            };
+            match parts.kernel.allow_standing(standing) {
+                Ok(()) => allowed_from_now = true,
+                Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),
+            }
+        }
+        let reason = crate::engine::reason_name(reason).to_owned();
+        let blocked = Event::Blocked { digest, process, action, reason, allowed_from_now };
+        self.evidence(Some(session), blocked);
     }
 
     fn session_evidence(&mut self, header: &Header, event: Event) {

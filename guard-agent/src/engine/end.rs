@@ -8,10 +8,11 @@ use super::{
 use guard_audit::Event;
 use guard_common::{
     event::{
-        EVENT_CONSUMED, EVENT_EXPIRED, REASON_EXPIRED, REASON_GRANT, REASON_HOLDS_FULL,
-        REASON_NO_STOP, REASON_NOT_RESTARTABLE, REASON_STALE_GRANT, REASON_UNREADABLE,
+        EVENT_CONSUMED, EVENT_EXPIRED, REASON_ARGV_CHANGED, REASON_EXPIRED, REASON_GRANT,
+        REASON_HOLDS_FULL, REASON_NO_STOP, REASON_NOT_HOLDABLE, REASON_NOT_OPENED,
+        REASON_NOT_RESTARTABLE, REASON_OUTSIDE, REASON_STALE_GRANT, REASON_UNREADABLE,
     },
-    hold::{ActionKey, Grant, KIND_CONNECT, KIND_EXEC, KIND_OPEN, VERDICT_ALLOW, VERDICT_DENY},
+    hold::{ActionKey, Grant, VERDICT_ALLOW, VERDICT_DENY},
 };
 use guard_model::{HoldId, SessionId, Verdict, Withdrawal};
 
@@ -43,7 +44,7 @@ impl Engine {
                 hold_id: (hold != 0).then(|| HoldId::derive(self.host, self.boot, hold)),
                 pid: key.tgid,
                 tid: key.tid,
-                action: kind_name(key.kind).to_owned(),
+                action: crate::kernel::action_name(key.kind).to_owned(),
                 verdict: if allowed { Verdict::Allow } else { Verdict::Deny },
                 reason: reason_name(reason).to_owned(),
             },
@@ -191,7 +192,7 @@ impl Engine {
         }
         let Announcement { hold, session, key, deadline_ns } = announcement;
         let grant =
-            Grant { hold_id: *hold, expires_ns: *deadline_ns, verdict: VERDICT_DENY, _pad: 0 };
+            Grant { hold_id: *hold, expires_ns: *deadline_ns, verdict: VERDICT_DENY, flags: 0 };
         self.out.push(Command::Grant { hold: *hold, key: key.clone(), grant });
         self.resume.insert(key.tgid, (*hold, key.clone()));
         self.evidence(
@@ -276,15 +277,6 @@ fn push_bounded<T>(queue: &mut std::collections::VecDeque<T>, item: T, max: usiz
     queue.push_back(item);
 }
 
-fn kind_name(kind: u32) -> &'static str {
-    match kind {
-        KIND_EXEC => "exec",
-        KIND_OPEN => "open",
-        KIND_CONNECT => "connect",
-        _ => "unknown",
-    }
-}
-
 /// Name of a `REASON_*`, as it stands in evidence.
 #[must_use]
 pub fn reason_name(reason: u32) -> &'static str {
@@ -296,6 +288,10 @@ pub fn reason_name(reason: u32) -> &'static str {
         REASON_UNREADABLE => "unreadable",
         REASON_EXPIRED => "expired",
         REASON_STALE_GRANT => "stale_grant",
+        REASON_OUTSIDE => "outside_the_session",
+        REASON_NOT_HOLDABLE => "not_holdable",
+        REASON_NOT_OPENED => "not_opened_by_the_session",
+        REASON_ARGV_CHANGED => "argv_changed",
         _ => "unknown",
     }
 }

@@ -166,7 +166,7 @@ impl Engine {
                 }
             }
             Judgement::Allow(proof, judged) => {
-                let permit = Permit::Policy { _proof: proof };
+                let permit = Permit::Policy { proof };
                 self.settle(now_ns, hold, Ruling::Allow(permit), *judged, early.is_some());
             }
             Judgement::Deny(judged) => {
@@ -415,7 +415,7 @@ impl Engine {
             hold_id: hold,
             expires_ns: tracked.deadline_ns.saturating_add(GRANT_SLACK_NS),
             verdict: ruling.verdict(),
-            _pad: 0,
+            flags: ruling.grant_flags(),
         };
         let answer = Answer { grant, written: false, known_above, by_person, nudges: 0 };
         tracked.state = State::Answered(answer);

@@ -8,7 +8,7 @@
 //! Every state also ends when the task is gone or tries something else instead.
 
 use crate::decide::PolicyAllow;
-use guard_common::hold::{ActionKey, Grant, VERDICT_ALLOW, VERDICT_DENY};
+use guard_common::hold::{ActionKey, GRANT_CACHEABLE, Grant, VERDICT_ALLOW, VERDICT_DENY};
 use guard_model::{ActionDigest, HoldId, HoldRequest, SessionId, Verdict};
 use guard_proto::decision::VerifiedDecision;
 
@@ -57,7 +57,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) enum Permit {
     /// The policy permits it without a person.
-    Policy { _proof: PolicyAllow },
+    Policy { proof: PolicyAllow },
     /// A person allowed exactly this action.
     Person { _proof: MatchedAllow },
 }
@@ -92,6 +92,14 @@ impl Ruling {
         match self {
             Self::Allow(Permit::Policy { .. } | Permit::Person { .. }) => VERDICT_ALLOW,
             Self::Deny => VERDICT_DENY,
+        }
+    }
+
+    /// What a person allowed, they allowed once.
+    pub(super) fn grant_flags(&self) -> u32 {
+        match self {
+            Self::Allow(Permit::Policy { proof }) if proof.is_cacheable() => GRANT_CACHEABLE,
+            Self::Allow(Permit::Policy { .. } | Permit::Person { .. }) | Self::Deny => 0,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use guard_common::{
     counter::COUNTERS,
-    hold::{ActionKey, Grant, HOLD_REANNOUNCE, HoldRecord},
+    hold::{ActionKey, Grant, HOLD_REANNOUNCE, HoldRecord, StandingKey},
     label::{Label, SelectorKey},
 };
 use guard_model::Coverage;
@@ -28,6 +28,8 @@ const STAT_BYTES_MAX: u64 = 4096;
 pub struct Ebpf {
     holds: HashMap<MapData, Wire<ActionKey>, Wire<HoldRecord>>,
     grants: HashMap<MapData, Wire<ActionKey>, Wire<Grant>>,
+    standing: HashMap<MapData, Wire<StandingKey>, u64>,
+    policy_epoch: u32,
     selectors: HashMap<MapData, Wire<SelectorKey>, u64>,
     counters: Array<MapData, u64>,
     labels: MapData,
@@ -44,6 +46,7 @@ impl Ebpf {
 
     pub(super) fn new(
         map: impl Fn(&'static str) -> Result<Map, LoadError>,
+        policy_epoch: u32,
     ) -> Result<Self, LoadError> {
         fn typed<M: TryFrom<Map, Error = MapError>>(
             name: &'static str,
@@ -58,6 +61,8 @@ impl Ebpf {
         Ok(Self {
             holds: typed("HOLDS", map("HOLDS")?)?,
             grants: typed("GRANTS", map("GRANTS")?)?,
+            standing: typed("STANDING", map("STANDING")?)?,
+            policy_epoch,
             selectors: typed("SELECTORS", map("SELECTORS")?)?,
             counters: typed("COUNTERS", map("COUNTERS")?)?,
             labels,
@@ -188,6 +193,11 @@ impl Kernel for Ebpf {
     fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError> {
         task_storage_get(self.labels.fd().as_fd(), pidfd)
             .map_err(failed("read the label of a process by its pidfd"))
+    }
+
+    fn allow_standing(&mut self, standing: StandingKey) -> Result<(), KernelError> {
+        let key = StandingKey { policy_epoch: self.policy_epoch, ..standing };
+        self.standing.insert(Wire(key), 1, 0).map_err(map_failed("write a standing permission"))
     }
 
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {

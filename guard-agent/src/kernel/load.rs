@@ -31,8 +31,17 @@ const LSM_LIST: &str = "/sys/kernel/security/lsm";
 /// The kernel's own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Our maps, all pinned.
-const MAPS: [&str; 8] =
-    ["LABELS", "PASSES", "HOLDS", "GRANTS", "SELECTORS", "EVENTS", "COUNTERS", "CONFIG"];
+const MAPS: [&str; 9] = [
+    "LABELS",
+    "PASSES",
+    "HOLDS",
+    "GRANTS",
+    "STANDING",
+    "SELECTORS",
+    "EVENTS",
+    "COUNTERS",
+    "CONFIG",
+];
 /// Most of a verifier log that is kept in a coverage reason, characters.
 const REASON_CHARS_MAX: usize = 600;
 
@@ -47,6 +56,8 @@ pub struct EbpfConfig {
     pub hold_ttl_ns: u64,
     /// Random per load of fresh maps; kept when the maps are adopted.
     pub hash_key: [u64; 2],
+    /// Number of the policy in force: another number empties the kernel's decision cache.
+    pub policy_epoch: u32,
 }
 
 /// Why nothing can be enforced here.
@@ -127,7 +138,7 @@ const fn lineage(program: &'static str) -> Spec {
 }
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-const PROGRAMS: [Spec; 8] = [
+const PROGRAMS: [Spec; 11] = [
     lineage("task_alloc"),
     lineage("bprm_committed_creds"),
     spec("sched_process_fork", "lineage"),
@@ -136,6 +147,9 @@ const PROGRAMS: [Spec; 8] = [
     spec("file_open", "open"),
     spec("path_mknod", "open"),
     spec("socket_connect", "connect"),
+    spec("task_kill", "signal"),
+    spec("ptrace_access_check", "ptrace"),
+    spec("capable", "capability"),
 ];
 
 /// The pin directory of this ABI.
@@ -162,7 +176,7 @@ pub(super) fn load(config: &EbpfConfig) -> Result<(Ebpf, EventSource, Vec<Covera
     let map = |name: &'static str| open_map(&maps, name);
     configure(config, map("CONFIG")?)?;
     let events = EventSource::new(map("EVENTS")?)?;
-    let kernel = Ebpf::new(map)?;
+    let kernel = Ebpf::new(map, config.policy_epoch)?;
     Ok((kernel, events, coverage))
 }
 
@@ -350,7 +364,8 @@ fn configure(config: &EbpfConfig, map: Map) -> Result<(), LoadError> {
     let Wire(old) = map.get(&0, 0).map_err(|error| failed(chain(&error)))?;
     // Pending holds were made with the old key.
     let hash_key = if old.hash_key == [0, 0] { config.hash_key } else { old.hash_key };
-    let new = Config { hold_ttl_ns: config.hold_ttl_ns, hash_key };
+    let EbpfConfig { hold_ttl_ns, policy_epoch, .. } = *config;
+    let new = Config { hold_ttl_ns, hash_key, policy_epoch, _pad: 0 };
     map.set(0, Wire(new), 0).map_err(|error| failed(chain(&error)))
 }
 

@@ -10,6 +10,7 @@ mod ring;
 mod sys;
 mod wire;
 
+pub(crate) use convert::action_name;
 pub use load::{EbpfConfig, LoadError};
 pub use ring::EventSource;
 pub use sys::boottime_ns;
@@ -17,7 +18,7 @@ pub(crate) use sys::pidfd_open;
 
 use guard_common::{
     event::Header,
-    hold::{ActionKey, Grant, HoldRecord},
+    hold::{ActionKey, Grant, HoldRecord, StandingKey},
     label::Label,
 };
 use guard_model::Action;
@@ -43,6 +44,15 @@ pub enum KernelBody {
         action: Box<Action>,
         /// `CLOCK_BOOTTIME` deadline, ns.
         deadline_ns: u64,
+    },
+    /// An action that cannot be held was denied at once.
+    Blocked {
+        /// Exactly which action.
+        key: Box<ActionKey>,
+        /// The same for people, policy and evidence.
+        action: Box<Action>,
+        /// `REASON_*`.
+        reason: u32,
     },
     /// A grant was consumed, a hold expired, or an action was refused without a hold.
     Outcome {
@@ -137,6 +147,13 @@ pub trait Kernel: Send {
     /// # Errors
     /// It is gone, or the map operation failed.
     fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError>;
+
+    /// Allows beforehand what cannot be held, under the policy in force (`standing.policy_epoch` is filled
+    /// in here).
+    ///
+    /// # Errors
+    /// The map operation failed.
+    fn allow_standing(&mut self, standing: StandingKey) -> Result<(), KernelError>;
 
     /// All counters by index (`guard_common::counter`).
     ///

@@ -1,7 +1,7 @@
 //! guard-common's layouts as aya map keys and values.
 
 use guard_common::{
-    hold::{ActionKey, Config, Grant, HoldRecord},
+    hold::{ActionKey, Config, Grant, HoldRecord, StandingKey},
     label::SelectorKey,
 };
 
@@ -21,3 +21,5 @@ unsafe impl aya::Pod for Wire<Grant> {}
 unsafe impl aya::Pod for Wire<Config> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<SelectorKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<StandingKey> {}

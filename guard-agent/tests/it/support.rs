@@ -11,7 +11,7 @@ use guard_audit::Record;
 use guard_common::{
     counter::COUNTERS,
     event::{EVENT_CONSUMED, Header, REASON_GRANT},
-    hold::{ActionKey, Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS},
+    hold::{ActionKey, Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS, StandingKey},
     label::Label,
 };
 use guard_controller::{Actor, Controller, HoldFilter, HoldView, Role, Running, UserSpec};
@@ -158,6 +158,10 @@ impl Kernel for FakeKernel {
         Ok(None)
     }
 
+    fn allow_standing(&mut self, _: StandingKey) -> Result<(), KernelError> {
+        Ok(())
+    }
+
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
         Ok(vec![0; COUNTERS as usize])
     }
@@ -201,6 +205,7 @@ impl Agent {
                 pin_root: dir.into(),
                 hold_ttl_ns: 0,
                 hash_key: [0; 2],
+                policy_epoch: 0,
             },
         };
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -120,10 +120,35 @@ fn action_rows(action: &Action, row: &mut impl FnMut(&str, String)) {
                 row("argv", "INCOMPLETE: it was cut or could not be read".to_owned());
             }
         }
-        Action::Open { file, .. } => file_row("file", file),
-        Action::Connect { endpoint, socket_type, protocol } => {
+        Action::Open { file, .. } | Action::Receive { file, .. } => file_row("file", file),
+        Action::Map { program, .. } => file_row("library", &program.file),
+        Action::Connect { endpoint, socket_type, protocol }
+        | Action::Socket { endpoint, socket_type, protocol, .. } => {
             row("endpoint", format!("{endpoint} (type {socket_type}, protocol {protocol})"));
         }
+        Action::Change { file, to, detail, .. } => {
+            file_row("file", file);
+            if let Some(to) = to {
+                row("new name", to.to_string());
+            }
+            detail_row(detail, row);
+        }
+        Action::Task { target, detail, .. } => {
+            row("process", target.to_string());
+            detail_row(detail, row);
+        }
+        Action::System { file, detail, .. } => {
+            if let Some(file) = file {
+                file_row("file", file);
+            }
+            detail_row(detail, row);
+        }
+    }
+}
+
+fn detail_row(detail: &RawText, row: &mut impl FnMut(&str, String)) {
+    if !detail.is_empty() {
+        row("detail", detail.visible());
     }
 }
 

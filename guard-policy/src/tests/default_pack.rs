@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::Policy;
-use guard_model::{Action, Endpoint};
+use guard_model::{Action, ChangeOperation, Endpoint, RawText, SocketOperation, SystemOperation};
 
 fn check(uid: u32, action: &Action, expected: &str) {
     let policy = Policy::default_policy();
@@ -324,8 +324,16 @@ fn an_unnamed_program_is_held() {
     let Action::Exec { program, argv, .. } = exec("/memfd:x (deleted)", 0, 0o555) else {
         unreachable!()
     };
-    let action =
-        Action::Exec { program, argv, argv_complete: true, interpreter: false, unnamed: true };
+    let action = Action::Exec {
+        program,
+        argv,
+        argv_complete: true,
+        interpreter: false,
+        unnamed: true,
+        loader: false,
+        gains: false,
+        environment: Vec::new(),
+    };
     check(DEV, &action, "hold unnamed-program");
 }
 
@@ -358,14 +366,99 @@ fn guards_state_and_raw_memory_are_denied_outright() {
 fn every_statement_has_an_id_and_every_restriction_a_reason() {
     for statement in Policy::default_policy().statements() {
         assert!(!statement.id.starts_with("policy"), "{statement:?}");
-        assert!(statement.reason.is_some() || statement.id == "work", "{statement:?}");
+        let is_permit = ["work", "approved-powers"].contains(&statement.id.as_str());
+        assert!(statement.reason.is_some() || is_permit, "{statement:?}");
     }
 }
 
 #[test]
 fn cut_arguments_do_not_hold_because_the_pack_reads_none() {
     let Action::Exec { program, argv, .. } = exec("/usr/bin/gcc", 0, 0o755) else { unreachable!() };
-    let action =
-        Action::Exec { program, argv, argv_complete: false, interpreter: false, unnamed: false };
+    let action = Action::Exec {
+        program,
+        argv,
+        argv_complete: false,
+        interpreter: false,
+        unnamed: false,
+        loader: false,
+        gains: false,
+        environment: Vec::new(),
+    };
     check(DEV, &action, "allow");
+}
+
+fn change(operation: ChangeOperation, path: &str, to: Option<&str>, detail: &str) -> Action {
+    Action::Change {
+        operation,
+        file: file(path, DEV, 0o100_644),
+        to: to.map(|to| file(to, u32::MAX, 0)),
+        detail: RawText::from(detail),
+    }
+}
+
+#[test]
+fn the_file_tree_may_be_changed_where_nothing_of_worth_lies() {
+    use ChangeOperation::{Chmod, Link, Mkdir, Rename, Rmdir, Symlink, Truncate, Unlink};
+    for operation in [Unlink, Mkdir, Rmdir, Symlink, Chmod, Truncate] {
+        check(DEV, &change(operation, "/home/dev/work/a", None, "mode 0755"), "allow");
+    }
+    let lock = Some("/home/dev/work/.git/config");
+    check(DEV, &change(Rename, "/home/dev/work/.git/config.lock", lock, ""), "allow");
+    check(DEV, &change(Link, "/tmp/a", Some("/tmp/b"), ""), "allow");
+}
+
+#[test]
+fn a_secret_gets_no_other_name_and_a_guarded_name_no_other_file() {
+    use ChangeOperation::{Chmod, Link, Rename, Symlink, Unlink};
+    let here = Some("/home/dev/work/x");
+    check(0, &change(Link, "/etc/shadow", here, ""), "hold system-secrets machine-configuration");
+    check(DEV, &change(Rename, "/home/dev/.ssh/id_rsa", here, ""), "hold ssh-keys private-keys");
+    check(
+        DEV,
+        &change(Rename, "/home/dev/work/x", Some("/home/dev/.bashrc"), ""),
+        "hold login-files",
+    );
+    check(DEV, &change(Rename, "/home/dev/.ssh", here, ""), "hold moved-directories");
+    check(DEV, &change(Rename, "/home/dev", Some("/home/x"), ""), "hold moved-directories");
+    check(DEV, &change(Symlink, "/home/dev/work/.git/hooks", None, "x"), "hold moved-directories");
+    check(DEV, &change(Unlink, "/home/dev/.bashrc", None, ""), "hold login-files");
+    check(0, &change(Chmod, "/etc/passwd", None, "mode 0666"), "hold machine-configuration");
+    check(0, &change(Unlink, "/var/lib/guard/x", None, ""), "deny guard-itself");
+}
+
+#[test]
+fn special_rights_are_held() {
+    use ChangeOperation::{Chmod, Mknod, Xattr};
+    check(DEV, &change(Chmod, "/home/dev/a", None, "mode 4755"), "hold special-rights");
+    check(DEV, &change(Chmod, "/home/dev/a", None, "mode 1777"), "allow");
+    check(0, &change(Xattr, "/tmp/a", None, "security.capability"), "hold special-rights");
+    check(DEV, &change(Xattr, "/tmp/a", None, "user.x"), "allow");
+    check(0, &change(Mknod, "/tmp/a", None, "block device"), "hold special-rights");
+    check(DEV, &change(Mknod, "/tmp/a", None, "fifo"), "allow");
+}
+
+fn socket(operation: SocketOperation, endpoint: Endpoint, socket_type: u32) -> Action {
+    Action::Socket { operation, endpoint, socket_type, protocol: 0 }
+}
+
+#[test]
+fn doors_to_the_outside_and_raw_sockets_are_held() {
+    let at = |ip: &str, port| Endpoint::Inet { ip: ip.parse().unwrap(), port, mapped: false };
+    let family = |number| Endpoint::Family { number };
+    check(DEV, &socket(SocketOperation::Bind, at("127.0.0.1", 8080), 1), "allow");
+    check(DEV, &socket(SocketOperation::Bind, at("0.0.0.0", 0), 2), "allow");
+    check(DEV, &socket(SocketOperation::Bind, at("0.0.0.0", 8080), 1), "hold open-doors");
+    check(DEV, &socket(SocketOperation::Send, at("203.0.113.9", 53), 2), "hold network");
+    check(DEV, &socket(SocketOperation::Create, family(2), 1), "allow");
+    check(DEV, &socket(SocketOperation::Create, family(2), 3), "hold raw-sockets");
+    check(DEV, &socket(SocketOperation::Create, family(17), 3), "hold other-families");
+}
+
+#[test]
+fn every_use_of_the_kernel_itself_is_held() {
+    for operation in SystemOperation::ALL {
+        let action =
+            Action::System { operation: *operation, detail: RawText::default(), file: None };
+        check(0, &action, "hold powers");
+    }
 }

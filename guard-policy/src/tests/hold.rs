@@ -139,8 +139,16 @@ fn a_path_that_is_not_absolute_is_not_known() {
 #[test]
 fn cut_arguments_are_held_where_the_policy_depends_on_arguments() {
     let Action::Exec { program, argv, .. } = exec("/usr/bin/git", 0, 0o755) else { unreachable!() };
-    let cut =
-        Action::Exec { program, argv, argv_complete: false, interpreter: false, unnamed: false };
+    let cut = Action::Exec {
+        program,
+        argv,
+        argv_complete: false,
+        interpreter: false,
+        unnamed: false,
+        loader: false,
+        gains: false,
+        environment: Vec::new(),
+    };
     let reads = format!(
         "{PERMIT} @id(\"x\") forbid (principal, action == Guard::Action::\"exec\", resource) \
          when {{ context.args like \"*--force*\" }};"

@@ -5,7 +5,8 @@ use super::support::*;
 use crate::{Attempt, Outcome, Policy, entity::Question, load::SCHEMA};
 use cedar_policy::{Decision, Entities, Request};
 use guard_model::{
-    Action, Endpoint, FileAccess, FileRef, ProcessContext, ProgramRef, RawText, SessionInfo,
+    Action, ChangeOperation, Endpoint, FileAccess, FileRef, ProcessContext, ProgramRef, RawText,
+    SessionInfo, SocketOperation, SystemOperation, TaskOperation, TaskRef,
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -63,6 +64,9 @@ fn action() -> impl Strategy<Value = Action> {
                     argv_complete: complete,
                     interpreter: interp,
                     unnamed,
+                    loader: false,
+                    gains: false,
+                    environment: Vec::new(),
                 }
             }
         ),
@@ -75,6 +79,56 @@ fn action() -> impl Strategy<Value = Action> {
         (endpoint(), any::<u32>(), any::<u32>()).prop_map(|(endpoint, socket_type, protocol)| {
             Action::Connect { endpoint, socket_type, protocol }
         }),
+        more_actions(),
+    ]
+}
+
+fn more_actions() -> impl Strategy<Value = Action> {
+    let text = path;
+    prop_oneof![
+        (
+            prop::sample::select(ChangeOperation::ALL.to_vec()),
+            a_file(),
+            prop::option::of(a_file()),
+            text()
+        )
+            .prop_map(|(operation, file, to, detail)| Action::Change {
+                operation,
+                file,
+                to,
+                detail
+            }),
+        (a_file(), any::<[bool; 2]>()).prop_map(|(file, [unnamed, writable])| Action::Map {
+            program: ProgramRef { file, sha256: None },
+            unnamed,
+            writable,
+        }),
+        (
+            prop::sample::select(SocketOperation::ALL.to_vec()),
+            endpoint(),
+            any::<u32>(),
+            any::<u32>()
+        )
+            .prop_map(|(operation, endpoint, socket_type, protocol)| Action::Socket {
+                operation,
+                endpoint,
+                socket_type,
+                protocol,
+            }),
+        (prop::sample::select(SystemOperation::ALL.to_vec()), text(), prop::option::of(a_file()))
+            .prop_map(|(operation, detail, file)| Action::System { operation, detail, file }),
+        (prop::sample::select(TaskOperation::ALL.to_vec()), any::<u32>(), text(), any::<bool>())
+            .prop_map(|(operation, pid, detail, own_session)| Action::Task {
+                operation,
+                target: TaskRef {
+                    pid,
+                    start_boottime_ns: 1,
+                    uid: 0,
+                    comm: detail.clone(),
+                    own_session,
+                },
+                detail,
+            }),
     ]
 }
 
@@ -107,19 +161,26 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     policies
 });
 
-/// Cedar's own answer, without Guard's rules: `None` if a statement failed.
-fn cedar(policy: &Policy, question: &Question, approved: bool) -> Option<Decision> {
-    let request = question.request(approved).unwrap();
-    let response = policy.authorizer.is_authorized(&request, &policy.set, &question.entities);
-    response.diagnostics().errors().next().is_none().then(|| response.decision())
+/// Cedar's own answer to all questions, without Guard's rules: `None` if a statement failed.
+fn cedar(policy: &Policy, questions: &[Question], approved: bool) -> Option<Decision> {
+    let mut decision = Decision::Allow;
+    for question in questions {
+        let request = question.request(approved).unwrap();
+        let response = policy.authorizer.is_authorized(&request, &policy.set, &question.entities);
+        response.diagnostics().errors().next().is_none().then_some(())?;
+        if response.decision() == Decision::Deny {
+            decision = Decision::Deny;
+        }
+    }
+    Some(decision)
 }
 
 fn has_unknown_path(action: &Action) -> bool {
-    match action {
-        Action::Exec { program, .. } => !crate::entity::path_is_known(&program.file),
-        Action::Open { file, .. } => !crate::entity::path_is_known(file),
-        Action::Connect { .. } => false,
-    }
+    let to = match action {
+        Action::Change { to, .. } => to.as_ref(),
+        _ => None,
+    };
+    action.file().into_iter().chain(to).any(|file| !crate::entity::path_is_known(file))
 }
 
 proptest! {
@@ -131,7 +192,7 @@ proptest! {
     ) {
         let policy = &POLICIES[which];
         let attempt = Attempt { session: &session, process: &process, action: &action, host: "h" };
-        let question = Question::of(&attempt).unwrap();
+        let question = Question::all(&attempt).unwrap();
         let (now, approved) = (cedar(policy, &question, false), cedar(policy, &question, true));
         match policy.decide(&attempt) {
             Outcome::Allow { .. } => {
@@ -160,17 +221,18 @@ proptest! {
         (session, process) in who(), action in action(),
     ) {
         let attempt = Attempt { session: &session, process: &process, action: &action, host: "h" };
-        let question = Question::of(&attempt).unwrap();
-        for approved in [false, true] {
-            let request = question.request(approved).unwrap();
-            let uids = [request.principal(), request.action(), request.resource()];
-            let [principal, action, resource] = uids
-                .map(|uid| uid.unwrap().clone());
-            let context = request.context().unwrap().clone();
-            Request::new(principal, action, resource, context, Some(&SCHEMA)).unwrap();
+        for question in Question::all(&attempt).unwrap() {
+            for approved in [false, true] {
+                let request = question.request(approved).unwrap();
+                let uids = [request.principal(), request.action(), request.resource()];
+                let [principal, action, resource] = uids
+                    .map(|uid| uid.unwrap().clone());
+                let context = request.context().unwrap().clone();
+                Request::new(principal, action, resource, context, Some(&SCHEMA)).unwrap();
+            }
+            let entities: Vec<_> = question.entities.iter().cloned().collect();
+            Entities::from_entities(entities, Some(&SCHEMA)).unwrap();
         }
-        let entities: Vec<_> = question.entities.iter().cloned().collect();
-        Entities::from_entities(entities, Some(&SCHEMA)).unwrap();
     }
 
     #[test]

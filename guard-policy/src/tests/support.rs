@@ -72,6 +72,9 @@ pub(super) fn exec_args(path: &str, owner_uid: u32, mode: u32, argv: &[&str]) ->
         argv_complete: true,
         interpreter: false,
         unnamed: false,
+        loader: false,
+        gains: false,
+        environment: Vec::new(),
     }
 }
 

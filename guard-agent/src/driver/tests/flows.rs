@@ -192,6 +192,37 @@ async fn a_moved_loss_counter_is_evidence() {
     assert_eq!(count(&records, |event| matches!(event, Event::Heartbeat { .. })), 1);
 }
 
+fn blocked(session: u64, detail: &str, access: u32, reason: u32) -> KernelEvent {
+    let action = Action::System {
+        operation: SystemOperation::Capability,
+        detail: detail.into(),
+        file: None,
+    };
+    let key = ActionKey { kind: KIND_CAPABILITY, access, flags: 272, ..key() };
+    let body = KernelBody::Blocked { key: Box::new(key), action: Box::new(action), reason };
+    KernelEvent { header: header(session, 0), body }
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_is_allowed_from_now_on_only_where_the_policy_permits_it() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    bench.event(blocked(session, "CAP_SYS_ADMIN in system call 272", 21, REASON_NOT_HOLDABLE));
+    bench.event(blocked(session, "CAP_SYS_BOOT in system call 169", 22, REASON_NOT_HOLDABLE));
+    bench.event(blocked(session, "CAP_SYS_ADMIN in system call 272", 21, REASON_OUTSIDE));
+    let standing = bench.kernel.inside(|inside| inside.standing.clone());
+    assert_eq!(standing.len(), 1);
+    assert_eq!((standing[0].session, standing[0].access, standing[0].flags), (session, 21, 272));
+    let (records, _folder) = bench.end();
+    let blocked = |from_now: bool| {
+        count(
+            &records,
+            |event| matches!(event, Event::Blocked { allowed_from_now, .. } if *allowed_from_now == from_now),
+        )
+    };
+    assert_eq!((blocked(true), blocked(false)), (1, 2));
+}
+
 #[tokio::test]
 async fn a_refusal_without_a_hold_is_told_to_the_session_and_kept() {
     let mut bench = Bench::new();

@@ -16,11 +16,19 @@ use crate::{
 use guard_audit::Record;
 use guard_common::{
     counter::{COUNTERS, EVENTS_LOST},
-    event::{EVENT_CONSUMED, EVENT_REFUSED, Header, REASON_GRANT, REASON_NOT_RESTARTABLE},
-    hold::{Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS, VERDICT_ALLOW, VERDICT_DENY},
+    event::{
+        EVENT_CONSUMED, EVENT_REFUSED, Header, REASON_GRANT, REASON_NOT_HOLDABLE,
+        REASON_NOT_RESTARTABLE, REASON_OUTSIDE,
+    },
+    hold::{
+        Grant, HoldRecord, KIND_CAPABILITY, KIND_OPEN, OBJECT_WORDS, StandingKey, VERDICT_ALLOW,
+        VERDICT_DENY,
+    },
     label::Label,
 };
-use guard_model::{Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, Verdict};
+use guard_model::{
+    Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, SystemOperation, Verdict,
+};
 use guard_policy::{Policy, PolicySource};
 use guard_proto::decision::{DecisionVerifier, sign};
 use std::{
@@ -43,6 +51,10 @@ permit (principal, action, resource);
 forbid (principal, action == Guard::Action::"open", resource)
 when { resource.path == "/never" };
 
+@id("no-reboot")
+forbid (principal, action == Guard::Action::"capability", resource)
+when { resource.detail like "CAP_SYS_BOOT*" };
+
 @id("secret")
 @hold("approvers")
 @reason("a secret")
@@ -62,6 +74,7 @@ struct Inside {
     dead: Vec<u32>,
     labels: HashMap<u32, Label>,
     counters: Vec<u64>,
+    standing: Vec<StandingKey>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -122,6 +135,11 @@ impl Kernel for FakeKernel {
 
     fn label_of(&mut self, pidfd: BorrowedFd<'_>) -> Result<Option<Label>, KernelError> {
         Ok(self.inside(|inside| inside.labels.get(&pid_of(pidfd)).copied()))
+    }
+
+    fn allow_standing(&mut self, standing: StandingKey) -> Result<(), KernelError> {
+        self.inside(|inside| inside.standing.push(standing));
+        Ok(())
     }
 
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {

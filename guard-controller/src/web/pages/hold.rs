@@ -134,11 +134,45 @@ fn object_facts(action: &Action) -> Vec<Fact> {
             facts.extend(file_facts("File", file));
             facts
         }
-        Action::Connect { endpoint, socket_type, protocol } => vec![
+        Action::Connect { endpoint, socket_type, protocol }
+        | Action::Socket { endpoint, socket_type, protocol, operation: _ } => vec![
             fact("Endpoint", endpoint.to_string()),
             fact("Socket", socket_name(*socket_type, *protocol)),
         ],
+        Action::Change { file, to, detail, operation } => {
+            let mut facts = vec![fact("Operation", operation.to_string())];
+            facts.extend(file_facts("File", file));
+            facts.extend(to.iter().map(|to| fact("New name", to.to_string())));
+            facts.extend(detail_fact(detail));
+            facts
+        }
+        Action::Map { program, unnamed: _, writable } => {
+            let mut facts = file_facts("Library", &program.file);
+            let writable = if *writable { "yes, and shared" } else { "no" };
+            facts.push(fact("Writable", writable.to_owned()));
+            facts
+        }
+        Action::Receive { file, access } => {
+            let mut facts = vec![fact("Access", access.to_string())];
+            facts.extend(file_facts("File", file));
+            facts
+        }
+        Action::Task { target, detail, operation: _ } => {
+            let mut facts = vec![fact("Process", target.to_string())];
+            facts.extend(detail_fact(detail));
+            facts
+        }
+        Action::System { operation, detail, file } => {
+            let mut facts = vec![fact("Operation", operation.to_string())];
+            facts.extend(detail_fact(detail));
+            facts.extend(file.iter().flat_map(|file| file_facts("File", file)));
+            facts
+        }
     }
+}
+
+fn detail_fact(detail: &RawText) -> Option<Fact> {
+    (!detail.is_empty()).then(|| Fact { name: "Detail", value: detail.visible() })
 }
 
 fn file_facts(what: &'static str, file: &FileRef) -> Vec<Fact> {

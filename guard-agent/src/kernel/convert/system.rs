@@ -1,0 +1,111 @@
+//! Uses of the kernel itself.
+
+use super::file::{file, path};
+use guard_common::{
+    decode::HeldFile,
+    hold::{
+        ActionKey, KIND_BPF, KIND_CAPABILITY, KIND_CHROOT, KIND_IO_URING, KIND_KEXEC, KIND_MODULE,
+        KIND_MOUNT, KIND_NAMESPACE, KIND_PERF, KIND_SETID, KIND_SETTIME, KIND_UNMOUNT,
+        KIND_USER_NAMESPACE,
+    },
+};
+use guard_model::{Action, RawText, SystemOperation};
+
+/// The action of a system kind; one that nobody knows is the use of an unknown capability, which no
+/// shipped policy permits.
+pub(super) fn action(key: &ActionKey, held: &HeldFile<'_>) -> Action {
+    let operation = operation(key.kind);
+    let object = (key.file().is_some() || held.components.is_some())
+        .then(|| path(held, false))
+        .map(|path| file(key, path, held.owner_uid, held.mode));
+    let mut detail = numbers(key);
+    if let Some(name) = held.name {
+        let gap = if detail.is_empty() { &b""[..] } else { &b" "[..] };
+        detail = [detail.as_slice(), gap, name].concat();
+    }
+    Action::System { operation, detail: RawText::new(detail), file: object }
+}
+
+pub(super) fn operation(kind: u32) -> SystemOperation {
+    match kind {
+        KIND_USER_NAMESPACE => SystemOperation::UserNamespace,
+        KIND_NAMESPACE => SystemOperation::Namespace,
+        KIND_MOUNT => SystemOperation::Mount,
+        KIND_UNMOUNT => SystemOperation::Unmount,
+        KIND_CHROOT => SystemOperation::Chroot,
+        KIND_MODULE => SystemOperation::Module,
+        KIND_KEXEC => SystemOperation::Kexec,
+        KIND_BPF => SystemOperation::Bpf,
+        KIND_PERF => SystemOperation::Perf,
+        KIND_IO_URING => SystemOperation::IoUring,
+        KIND_SETID => SystemOperation::SetId,
+        KIND_SETTIME => SystemOperation::SetTime,
+        _ => SystemOperation::Capability,
+    }
+}
+
+/// What the key's numbers say, in words where there are some.
+fn numbers(key: &ActionKey) -> Vec<u8> {
+    let [first, second, ..] = key.object;
+    let text = match key.kind {
+        KIND_NAMESPACE => format!("clone flags {:#x}", key.flags),
+        KIND_BPF => format!("command {}", key.flags),
+        KIND_PERF => format!("type {}", key.flags),
+        KIND_CAPABILITY => format!("{} in system call {}", capability(key.access), key.flags),
+        KIND_SETID if second == 1 => format!("group {first}"),
+        KIND_SETID => format!("user {first}"),
+        _ => String::new(),
+    };
+    text.into_bytes()
+}
+
+/// Names of `include/uapi/linux/capability.h`.
+fn capability(number: u32) -> String {
+    const NAMES: [&str; 41] = [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+        "SETPCAP",
+        "LINUX_IMMUTABLE",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_ADMIN",
+        "NET_RAW",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "SYS_MODULE",
+        "SYS_RAWIO",
+        "SYS_CHROOT",
+        "SYS_PTRACE",
+        "SYS_PACCT",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_NICE",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "MKNOD",
+        "LEASE",
+        "AUDIT_WRITE",
+        "AUDIT_CONTROL",
+        "SETFCAP",
+        "MAC_OVERRIDE",
+        "MAC_ADMIN",
+        "SYSLOG",
+        "WAKE_ALARM",
+        "BLOCK_SUSPEND",
+        "AUDIT_READ",
+        "PERFMON",
+        "BPF",
+        "CHECKPOINT_RESTORE",
+    ];
+    match NAMES.get(number as usize) {
+        Some(name) => format!("CAP_{name}"),
+        None => format!("capability {number}"),
+    }
+}

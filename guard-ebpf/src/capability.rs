@@ -1,0 +1,62 @@
+//! Capabilities, in the system calls that have no better hook.
+//!
+//! `capable` answers a question: its caller only learns yes or no, and often goes on another way. So it
+//! is never held; a standing permission of the session or a denial at once answers it. Only the system
+//! calls below are looked at: what the others do is decided at a hook of their own, and a capability
+//! that a program merely has (root reading its own files) is not an action.
+
+use crate::{
+    hold,
+    kernel::Task,
+    lineage::label_of,
+    record::set_fileless,
+    verdict::{Verdict, bounded},
+};
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use guard_common::hold::KIND_CAPABILITY;
+
+/// Whether `capable` is where this system call is decided (`arch/x86/entry/syscalls/syscall_64.tbl`).
+#[inline(always)]
+fn is_decided_here(syscall: u64) -> bool {
+    matches!(
+        syscall,
+        159 // adjtimex
+        | 163 // acct
+        | 167 | 168 // swapon, swapoff
+        | 169 // reboot
+        | 172 | 173 // iopl, ioperm
+        | 176 // delete_module
+        | 179 // quotactl
+        | 272 // unshare
+        | 304 // open_by_handle_at: opens by number what no path names
+        | 305 // clock_adjtime
+        | 308 // setns
+        | 428 // open_tree: a detached mount has paths of its own
+        | 430
+            ..=433 // fsopen, fsconfig, fsmount, fspick
+        | 442 // mount_setattr
+        | 443 // quotactl_fd
+        | 467 // open_tree_attr
+    )
+}
+
+#[lsm(hook = "capable")]
+pub fn capable(ctx: LsmContext) -> i32 {
+    bounded(try_capable(&ctx))
+}
+
+#[inline(always)]
+fn try_capable(ctx: &LsmContext) -> Verdict {
+    let task = Task::current();
+    let Some(label) = label_of(task) else { return Verdict::Allow };
+    let capability: u32 = ctx.arg(2);
+    let Some(syscall) = task.syscall() else { return Verdict::Allow };
+    if !is_decided_here(syscall) {
+        return Verdict::Allow;
+    }
+    let key = hold::key(task, KIND_CAPABILITY, capability, syscall as u32);
+    hold::answer_at_once(task, &label, &key, |body| {
+        // SAFETY: a fresh reservation.
+        unsafe { set_fileless(body) };
+    })
+}

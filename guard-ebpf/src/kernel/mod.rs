@@ -1,0 +1,62 @@
+//! Kernel objects behind safe faces: the CO-RE getters of `c/core.c` and the helpers on them.
+//!
+//! A wrapper can be made only from an argument that the kernel passed to a hook or from another
+//! wrapper's getter, so its pointer has the type that the verifier knows; the verifier checks every
+//! load again.
+
+mod bprm;
+mod getters;
+mod object;
+mod socket;
+mod task;
+mod user;
+
+pub use bprm::Bprm;
+pub use object::{Dentry, File, Inode, Path, Step, Walk};
+pub use socket::Socket;
+pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};
+pub use user::{read_user_str, read_user_word, touch_user};
+
+use aya_ebpf::{
+    cty::c_void,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel},
+    programs::LsmContext,
+};
+use getters::{Raw, atomic_fetch_add};
+
+/// `CLOCK_BOOTTIME`, ns.
+#[inline(always)]
+pub fn boot_ns() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Copies kernel memory. False: not readable.
+#[inline(always)]
+pub fn read_kernel(to: *mut u8, len: u32, from: *const u8) -> bool {
+    // SAFETY: the helper checks the source; the verifier checks `to` and `len`.
+    unsafe { bpf_probe_read_kernel(to.cast(), len, from.cast()) == 0 }
+}
+
+/// The raw pointer argument `n` of a hook.
+#[inline(always)]
+pub fn pointer_arg(ctx: &LsmContext, n: usize) -> *const u8 {
+    let pointer: Raw = ctx.arg(n);
+    pointer.cast()
+}
+
+/// Adds to a counter in a map and returns its old value.
+#[inline(always)]
+pub fn fetch_add(counter: *mut u64, by: u64) -> u64 {
+    // SAFETY: array elements are 8-byte aligned and never freed; the verifier checks the pointer.
+    unsafe { atomic_fetch_add(counter, by) }
+}
+
+/// Calls `turn` with 0, 1, … up to `turns` times, until it returns something else than 0.
+///
+/// The verifier looks at a callback once, where it would follow every turn of a loop.
+#[inline(always)]
+pub fn repeat<T>(turns: u32, turn: extern "C" fn(u64, &mut T) -> i64, state: &mut T) {
+    // SAFETY: the callback's context is exactly the reference it takes, which outlives the call.
+    unsafe { bpf_loop(turns, turn as *mut c_void, (&raw mut *state).cast(), 0) };
+}

@@ -1,0 +1,272 @@
+//! Inodes, dentries, paths and files.
+
+use super::getters::{
+    Raw, core_dentry_inode, core_dentry_name, core_dentry_name_len, core_dentry_offset_of_name,
+    core_dentry_offset_of_parent, core_dentry_parent, core_file_dentry, core_file_flags,
+    core_file_inode, core_file_mode, core_file_path, core_inode_dev, core_inode_generation,
+    core_inode_ino, core_inode_mode, core_inode_nlink, core_inode_uid, core_mount_offset_of_mnt,
+    core_mount_offset_of_mountpoint, core_mount_offset_of_parent, core_path_dentry, core_path_mnt,
+    core_vfsmount_offset_of_root,
+};
+use aya_ebpf::{
+    helpers::generated::{bpf_d_path, bpf_probe_read_kernel, bpf_probe_read_kernel_str},
+    programs::LsmContext,
+};
+
+/// An inode.
+#[derive(Clone, Copy)]
+pub struct Inode(pub(super) Raw);
+
+// The getters below read through pointers with the verifier's types: see the module's first lines.
+impl Inode {
+    #[inline(always)]
+    pub fn dev(self) -> u64 {
+        // SAFETY: a typed inode pointer; the verifier checks the relocated loads.
+        unsafe { u64::from(core_inode_dev(self.0)) }
+    }
+
+    #[inline(always)]
+    pub fn ino(self) -> u64 {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_ino(self.0) }
+    }
+
+    #[inline(always)]
+    pub fn generation(self) -> u64 {
+        // SAFETY: as for `dev`.
+        unsafe { u64::from(core_inode_generation(self.0)) }
+    }
+
+    #[inline(always)]
+    pub fn uid(self) -> u32 {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_uid(self.0) }
+    }
+
+    #[inline(always)]
+    pub fn mode(self) -> u32 {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_mode(self.0) }
+    }
+
+    /// Whether no directory names it (memfd, deleted).
+    #[inline(always)]
+    pub fn is_unnamed(self) -> bool {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_nlink(self.0) == 0 }
+    }
+}
+
+/// A dentry.
+#[derive(Clone, Copy)]
+pub struct Dentry(pub(super) Raw);
+
+impl Dentry {
+    /// Argument `n` of a hook whose prototype has a `struct dentry *` there.
+    #[inline(always)]
+    pub fn arg(ctx: &LsmContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Its inode; `None` for a negative dentry. `d_inode` is trusted-or-null from 7.x on.
+    #[inline(always)]
+    pub fn inode(self) -> Option<Inode> {
+        // SAFETY: a typed dentry pointer.
+        let inode = core::hint::black_box(unsafe { core_dentry_inode(self.0) });
+        (!inode.is_null()).then_some(Inode(inode))
+    }
+
+    #[inline(always)]
+    pub fn parent(self) -> Self {
+        // SAFETY: a typed dentry pointer; `d_parent` is never null.
+        Self(unsafe { core_dentry_parent(self.0) })
+    }
+
+    /// Copies the name; returns its length with the NUL, or a negative errno.
+    #[inline(always)]
+    pub fn read_name(self, to: *mut u8, size: u32) -> i64 {
+        // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
+        unsafe { bpf_probe_read_kernel_str(to.cast(), size, core_dentry_name(self.0)) }
+    }
+
+    /// 32 bytes of a name of `len` bytes from `offset`, zero-padded; `None` if they cannot be read.
+    #[inline(always)]
+    pub fn name_piece(self, offset: u32, len: u32) -> Option<[u64; 4]> {
+        let mut words = [0u64; 4];
+        let rest = core::hint::black_box(len.wrapping_sub(offset) as u64);
+        let rest = if rest > 32 { 32 } else { rest };
+        // SAFETY: a typed dentry pointer; the helper checks the source.
+        let result = unsafe {
+            let name = core_dentry_name(self.0) as u64 + u64::from(offset);
+            bpf_probe_read_kernel(words.as_mut_ptr().cast(), rest as u32, name as Raw)
+        };
+        (result == 0).then_some(words)
+    }
+
+    /// Length of the name without NUL.
+    #[inline(always)]
+    pub fn name_len(self) -> u32 {
+        // SAFETY: a typed dentry pointer.
+        unsafe { core_dentry_name_len(self.0) }
+    }
+}
+
+/// A path (mount and dentry).
+#[derive(Clone, Copy)]
+pub struct Path(pub(super) Raw);
+
+impl Path {
+    /// Argument `n` of a hook whose prototype has a `const struct path *` there.
+    #[inline(always)]
+    pub fn arg(ctx: &LsmContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+
+    #[inline(always)]
+    pub fn dentry(self) -> Dentry {
+        // SAFETY: a typed path pointer.
+        Dentry(unsafe { core_path_dentry(self.0) })
+    }
+
+    /// `bpf_d_path`: bytes with NUL, or a negative errno. Only in programs on hooks that allow it.
+    #[inline(always)]
+    pub fn d_path(self, to: *mut u8, size: u32) -> i64 {
+        // SAFETY: a typed path pointer; the verifier checks `to` and `size`.
+        unsafe { bpf_d_path(self.0.cast_mut().cast(), to.cast(), size) }
+    }
+
+    /// Starts a walk from the dentry to the root of the mount tree, for hooks that may not d_path.
+    #[inline(always)]
+    pub fn walk(self) -> Walk {
+        // SAFETY: a typed path pointer; what follows reads through `bpf_probe_read_kernel`.
+        unsafe { Walk { dentry: core_path_dentry(self.0), mnt: core_path_mnt(self.0) } }
+    }
+}
+
+/// Where a walk towards the root stands. Its pointers have no type any more: all reads are
+/// `bpf_probe_read_kernel`, which cannot fault.
+#[derive(Clone, Copy)]
+pub struct Walk {
+    dentry: Raw,
+    mnt: Raw,
+}
+
+/// What a step of a walk found.
+pub enum Step {
+    /// A directory below the root of its file system: its name is next.
+    Component,
+    /// The root of a mount: the walk went on at its mount point.
+    Crossed,
+    /// The root of everything.
+    Root,
+    /// A read failed.
+    Unreadable,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn read(from: Raw, offset: u64) -> Option<Raw> {
+        let mut value: Raw = core::ptr::null();
+        // SAFETY: the destination is a local of pointer size; the helper checks the source.
+        let result = unsafe {
+            bpf_probe_read_kernel(
+                (&raw mut value).cast(),
+                size_of::<Raw>() as u32,
+                (from as u64 + offset) as Raw,
+            )
+        };
+        (result == 0 && !value.is_null()).then_some(value)
+    }
+
+    /// Looks where the walk stands.
+    #[inline(always)]
+    pub fn step(&mut self) -> Step {
+        // SAFETY: these getters are relocated constants.
+        let (root_at, mnt_at, parent_at, point_at) = unsafe {
+            (
+                core_vfsmount_offset_of_root(),
+                core_mount_offset_of_mnt(),
+                core_mount_offset_of_parent(),
+                core_mount_offset_of_mountpoint(),
+            )
+        };
+        let Some(root) = Self::read(self.mnt, root_at) else { return Step::Unreadable };
+        if root != self.dentry {
+            return Step::Component;
+        }
+        let mount = (self.mnt as u64 - mnt_at) as Raw;
+        let Some(parent) = Self::read(mount, parent_at) else { return Step::Unreadable };
+        if parent == mount {
+            return Step::Root;
+        }
+        let Some(point) = Self::read(mount, point_at) else { return Step::Unreadable };
+        self.dentry = point;
+        self.mnt = (parent as u64 + mnt_at) as Raw;
+        Step::Crossed
+    }
+
+    /// Copies the name of the component and goes to its parent; length with NUL or negative errno.
+    #[inline(always)]
+    pub fn read_name(&mut self, to: *mut u8, size: u32) -> i64 {
+        // SAFETY: relocated constants.
+        let (name_at, parent_at) =
+            unsafe { (core_dentry_offset_of_name(), core_dentry_offset_of_parent()) };
+        let (Some(name), Some(parent)) =
+            (Self::read(self.dentry, name_at), Self::read(self.dentry, parent_at))
+        else {
+            return -14;
+        };
+        self.dentry = parent;
+        // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
+        unsafe { bpf_probe_read_kernel_str(to.cast(), size, name) }
+    }
+}
+
+/// An open file, or one about to be.
+#[derive(Clone, Copy)]
+pub struct File(pub(super) Raw);
+
+impl File {
+    /// Argument `n` of a hook whose prototype has a `struct file *` there.
+    #[inline(always)]
+    pub fn arg(ctx: &LsmContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+
+    #[inline(always)]
+    pub fn inode(self) -> Inode {
+        // SAFETY: a typed file pointer; `f_inode` is set before any hook that sees the file.
+        Inode(unsafe { core_file_inode(self.0) })
+    }
+
+    #[inline(always)]
+    pub fn path(self) -> Path {
+        // SAFETY: as for `inode`.
+        Path(unsafe { core_file_path(self.0) })
+    }
+
+    #[inline(always)]
+    pub fn dentry(self) -> Dentry {
+        // SAFETY: as for `inode`.
+        Dentry(unsafe { core_file_dentry(self.0) })
+    }
+
+    /// `f_flags`.
+    #[inline(always)]
+    pub fn flags(self) -> u32 {
+        // SAFETY: as for `inode`.
+        unsafe { core_file_flags(self.0) }
+    }
+
+    /// `f_mode`.
+    #[inline(always)]
+    pub fn mode(self) -> u32 {
+        // SAFETY: as for `inode`.
+        unsafe { core_file_mode(self.0) }
+    }
+}

@@ -1,0 +1,31 @@
+//! User memory, for sleepable programs.
+
+use aya_ebpf::{
+    cty::c_void,
+    helpers::generated::{bpf_copy_from_user, bpf_probe_read_user_str},
+};
+
+/// Reads a word of user memory, faulting it in. Sleepable programs only.
+#[inline(always)]
+pub fn read_user_word(from: u64) -> Option<u64> {
+    let mut word = 0u64;
+    // SAFETY: the destination is a local; the helper checks the source.
+    let result = unsafe { bpf_copy_from_user((&raw mut word).cast(), 8, from as *const c_void) };
+    (result == 0).then_some(word)
+}
+
+/// Copies a user string, faulting its first page in if needed; length with NUL, or a negative errno.
+/// Sleepable programs only.
+#[inline(always)]
+pub fn read_user_str(to: *mut u8, size: u32, from: u64) -> i64 {
+    // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
+    unsafe { bpf_probe_read_user_str(to.cast(), size, from as *const c_void) }
+}
+
+/// Faults in the page of a user address. False: there is none. Sleepable programs only.
+#[inline(always)]
+pub fn touch_user(from: u64) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: the destination is a local; the helper checks the source.
+    unsafe { bpf_copy_from_user((&raw mut byte).cast(), 1, from as *const c_void) == 0 }
+}
