@@ -32,7 +32,6 @@ pub struct Record {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "`Decided` is by far the most frequent")]
 pub enum Event {
     /// guard-agent or the controller started.
     Started {

@@ -8,8 +8,8 @@ use super::{
     words::UNKNOWN,
 };
 use guard_model::{
-    Action, ActionDigest, Endpoint, FileRef, HoldId, HoldRequest, PolicyStatement, ProcessContext,
-    ProgramRef, RawText,
+    Action, ActionDigest, ChangeOperation, Endpoint, FileRef, HoldId, HoldRequest, PolicyStatement,
+    ProcessContext, ProgramRef, RawText, SocketOperation, SystemOperation, TaskOperation,
 };
 use serde_json::{Value, json};
 
@@ -129,12 +129,54 @@ pub fn subject(action: &Action) -> Subject<'_> {
             socket_type: *socket_type,
             protocol: *protocol,
         },
+        Action::Change { operation, file, to, .. } => {
+            let activity = change(*operation);
+            Subject::File { activity, file, result: to.as_ref() }
+        }
+        Action::Map { program, .. } => Subject::Code { file: &program.file },
+        Action::Receive { file, .. } => Subject::File { activity: FILE_OPEN, file, result: None },
+        Action::Socket { operation, endpoint, socket_type, protocol } => Subject::Network {
+            activity: match operation {
+                SocketOperation::Create => NETWORK_OPEN,
+                SocketOperation::Bind | SocketOperation::Listen => NETWORK_LISTEN,
+                SocketOperation::Send => NETWORK_TRAFFIC,
+            },
+            endpoint,
+            socket_type: *socket_type,
+            protocol: *protocol,
+        },
+        Action::Task { operation, target, .. } => Subject::Process {
+            activity: match operation {
+                TaskOperation::Ptrace => PROCESS_OPEN,
+                TaskOperation::Signal => PROCESS_SIGNAL,
+            },
+            target_pid: target.pid,
+        },
+        Action::System { operation, file, .. } => match (operation, file) {
+            (SystemOperation::Module, Some(file)) => Subject::KernelModule { file },
+            (operation, _) => {
+                Subject::Kernel { operation: operation.name(), object: operation.name() }
+            }
+        },
+    }
+}
+
+fn change(operation: ChangeOperation) -> Activity {
+    match operation {
+        ChangeOperation::Unlink | ChangeOperation::Rmdir => FILE_DELETE,
+        ChangeOperation::Mkdir | ChangeOperation::Mknod | ChangeOperation::Symlink => FILE_CREATE,
+        ChangeOperation::Link => FILE_LINK,
+        ChangeOperation::Rename => FILE_RENAME,
+        ChangeOperation::Chmod | ChangeOperation::Chown => FILE_SET_SECURITY,
+        ChangeOperation::Truncate => FILE_UPDATE,
+        ChangeOperation::Xattr => FILE_SET_ATTRIBUTES,
     }
 }
 
 /// An action by a task, under policy.
 pub(super) struct Act<'a> {
-    pub(super) hold_id: HoldId,
+    /// `None` if it was never held.
+    pub(super) hold_id: Option<HoldId>,
     pub(super) digest: &'a ActionDigest,
     pub(super) process: &'a ProcessContext,
     pub(super) action: &'a Action,
@@ -144,7 +186,7 @@ pub(super) struct Act<'a> {
 impl<'a> Act<'a> {
     pub(super) fn of_request(request: &'a HoldRequest) -> Self {
         Self {
-            hold_id: request.hold_id,
+            hold_id: Some(request.hold_id),
             digest: &request.digest,
             process: &request.process,
             action: &request.action,
@@ -156,7 +198,7 @@ impl<'a> Act<'a> {
     pub(super) fn event(&self, base: Base, disposition: Disposition) -> OcsfEvent {
         let actor = process::actor(self.process, base.session.as_deref());
         let event = of_subject(base, subject(self.action), actor, disposition)
-            .correlated(Some(self.hold_id))
+            .correlated(self.hold_id)
             .unmapped("action", self.action.name().into())
             .unmapped("action_digest", self.digest.to_string().into());
         under(event, self.statements).message(&format!(

@@ -44,7 +44,8 @@ impl HeldAction {
 
     pub(super) fn event(&self, base: Base, disposition: Disposition) -> OcsfEvent {
         let Self { hold_id, digest, process, action, statements } = self;
-        Act { hold_id: *hold_id, digest, process, action, statements }.event(base, disposition)
+        let hold_id = Some(*hold_id);
+        Act { hold_id, digest, process, action, statements }.event(base, disposition)
     }
 }
 

@@ -79,8 +79,13 @@ pub fn event(record: &Record, context: &Context<'_>) -> OcsfEvent {
         Event::Executed { pid, exe } => process::executed(base, *pid, exe),
         Event::Exited { pid, tid } => process::exited(base, *pid, *tid),
         Event::Decided { hold_id, digest, process, action, verdict, tier, statements } => {
-            let act = action::Act { hold_id: *hold_id, digest, process, action, statements };
+            let hold_id = Some(*hold_id);
+            let act = action::Act { hold_id, digest, process, action, statements };
             act.event(base, Disposition::of_tier(*verdict, *tier))
+        }
+        Event::Blocked { digest, process, action, reason, .. } => {
+            let act = action::Act { hold_id: None, digest, process, action, statements: &[] };
+            act.event(base, Disposition::BLOCKED).detail(reason)
         }
         Event::Held { request } => action::Act::of_request(request)
             .event(base, Disposition::HELD)

@@ -58,6 +58,7 @@ fn object(endpoint: &Endpoint) -> Value {
             json!({ "name": format!("@{}", name.to_exact()), "svc_name": "unix" })
         }
         Endpoint::Unspec => json!({ "name": "(AF_UNSPEC)" }),
+        Endpoint::Family { number } => json!({ "name": format!("family {number}") }),
         Endpoint::Other { number, address_hex } => {
             json!({ "name": format!("family {number}: {address_hex}") })
         }
@@ -71,6 +72,7 @@ fn version(endpoint: &Endpoint) -> Option<(u8, &'static str)> {
         Endpoint::Unix { .. }
         | Endpoint::Abstract { .. }
         | Endpoint::Unspec
+        | Endpoint::Family { .. }
         | Endpoint::Other { .. } => None,
     }
 }

@@ -288,6 +288,9 @@ pub(crate) fn exec(path: &str, argv: &[&str]) -> Action {
         argv_complete: true,
         interpreter: false,
         unnamed: false,
+        loader: false,
+        gains: false,
+        environment: Vec::new(),
     }
 }
 

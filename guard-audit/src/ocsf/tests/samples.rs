@@ -3,9 +3,10 @@
 use super::super::{Context, HeldAction};
 use crate::{Event, Record};
 use guard_model::{
-    Action, ActionDigest, BootId, Coverage, CoverageState, DecisionTerms, Endpoint, FileAccess,
-    FileRef, HoldId, HoldRequest, HoldState, HostId, PolicyStatement, ProcessContext, ProcessNode,
-    ProgramRef, RawText, SessionId, SessionInfo, Tier, Verdict, Withdrawal,
+    Action, ActionDigest, BootId, ChangeOperation, Coverage, CoverageState, DecisionTerms,
+    Endpoint, FileAccess, FileRef, HoldId, HoldRequest, HoldState, HostId, PolicyStatement,
+    ProcessContext, ProcessNode, ProgramRef, RawText, SessionId, SessionInfo, SocketOperation,
+    SystemOperation, TaskOperation, TaskRef, Tier, Verdict, Withdrawal,
 };
 use uuid::Uuid;
 
@@ -99,6 +100,9 @@ pub(crate) fn actions() -> Vec<Action> {
             argv_complete: true,
             interpreter: false,
             unnamed: false,
+            loader: false,
+            gains: false,
+            environment: Vec::new(),
         },
         open("/etc/shadow", read),
         open("/tmp/new", FileAccess { create: true, write: true, ..FileAccess::default() }),
@@ -107,6 +111,45 @@ pub(crate) fn actions() -> Vec<Action> {
     ];
     let socket = |endpoint| Action::Connect { endpoint, socket_type: 2, protocol: 0 };
     all.extend(endpoints().into_iter().map(socket));
+    all.extend(more_actions());
+    all
+}
+
+fn more_actions() -> Vec<Action> {
+    let mut all: Vec<_> = ChangeOperation::ALL
+        .iter()
+        .map(|&operation| Action::Change {
+            operation,
+            file: file("/home/dev/a"),
+            to: Some(file("/home/dev/b")),
+            detail: "mode 0755".into(),
+        })
+        .collect();
+    all.extend(SocketOperation::ALL.iter().map(|&operation| Action::Socket {
+        operation,
+        endpoint: Endpoint::Family { number: 17 },
+        socket_type: 3,
+        protocol: 0,
+    }));
+    all.extend(TaskOperation::ALL.iter().map(|&operation| Action::Task {
+        operation,
+        target: TaskRef {
+            pid: 1,
+            start_boottime_ns: 2,
+            uid: 0,
+            comm: "systemd".into(),
+            own_session: false,
+        },
+        detail: "9".into(),
+    }));
+    all.extend(SystemOperation::ALL.iter().map(|&operation| Action::System {
+        operation,
+        detail: "command 5".into(),
+        file: Some(file("/lib/modules/x.ko")),
+    }));
+    all.push(Action::Map { program: program("/tmp/a.so"), unnamed: false, writable: true });
+    let access = FileAccess { read: true, ..FileAccess::default() };
+    all.push(Action::Receive { file: file("/etc/shadow"), access });
     all
 }
 
@@ -323,6 +366,14 @@ pub(crate) fn events() -> Vec<Event> {
     all.extend(table().into_iter().map(|(event, _)| event));
     for action in actions() {
         all.push(held_of(action.clone()));
+        let HeldAction { digest, process, action, .. } = held(action);
+        all.push(Event::Blocked {
+            digest,
+            process,
+            action: action.clone(),
+            reason: "not_holdable".into(),
+            allowed_from_now: true,
+        });
         for tier in [Tier::Kernel, Tier::Agent, Tier::Person] {
             all.push(decided(action.clone(), Allow, tier));
             all.push(decided(action.clone(), Deny, tier));
