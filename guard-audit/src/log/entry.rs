@@ -190,6 +190,7 @@ impl Event {
             Self::Forked { .. } => "forked",
             Self::Executed { .. } => "executed",
             Self::Exited { .. } => "exited",
+            Self::Blocked { .. } => "blocked",
             Self::Decided { .. } => "decided",
             Self::Held { .. } => "held",
             Self::PersonDecided { .. } => "person_decided",

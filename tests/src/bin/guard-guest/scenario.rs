@@ -177,7 +177,17 @@ impl Stage {
                 return Ok(record);
             }
             if Instant::now() > deadline {
-                return Err("no such record in guard-agent's evidence".to_owned());
+                let last: Vec<_> = records()
+                    .iter()
+                    .filter(|r| r["event"] != "heartbeat")
+                    .rev()
+                    .take(5)
+                    .map(|record| record.to_string())
+                    .collect();
+                let last = last.join("\n");
+                return Err(format!(
+                    "no such record in guard-agent's evidence, which ends\n{last}"
+                ));
             }
             thread::sleep(Duration::from_millis(500));
         }

@@ -4,6 +4,7 @@
 mod failure;
 mod hold;
 mod limit;
+mod reach;
 mod scale;
 
 use crate::{Trouble, scenario::Stage};
@@ -32,6 +33,10 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_stray_sigcont_does_not_release_a_hold", hold::stray_sigcont),
     ("a_held_task_can_be_killed", hold::killed),
     ("hostile_text_is_stored_exactly", hold::hostile_text),
+    ("a_signal_out_of_the_session_is_refused", reach::signal),
+    ("a_look_into_a_process_outside_the_session_is_refused", reach::ptrace),
+    ("a_capability_that_no_policy_permits_is_refused_at_once", reach::capability),
+    ("a_capability_that_the_policy_permits_is_allowed_after_its_first_use", reach::standing),
     ("io_uring_is_refused_with_eperm", limit::uring),
     ("a_path_that_is_too_long_is_never_allowed", limit::long_path),
     ("a_hold_that_nobody_answers_is_denied_at_its_deadline", limit::deadline),

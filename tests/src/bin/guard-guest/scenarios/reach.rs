@@ -1,0 +1,70 @@
+//! What reaches out of the session, or for the kernel itself: refused at once, and written down.
+
+use crate::{
+    Trouble,
+    answer::How,
+    command::User::Root,
+    scenario::{Stage, expect},
+};
+use serde_json::Value;
+
+const EPERM: &str = "Operation not permitted";
+
+pub(super) fn signal(stage: &mut Stage) -> Result<(), Trouble> {
+    // The init of the VM would ignore it.
+    stage.session(Root, How::Nothing, &["sh", "-c", "kill -9 1"])?.expect_failure(EPERM)?;
+    stage.evidence(|record| {
+        blocked(record, "signal", "outside_the_session") && record["action"]["target"]["pid"] == 1
+    })?;
+    let inside = "sleep 60 & kill -9 $!; wait $!; test $? -eq 137 && echo killed";
+    stage.session(Root, How::Nothing, &["sh", "-c", inside])?.expect_success("killed")
+}
+
+pub(super) fn ptrace(stage: &mut Stage) -> Result<(), Trouble> {
+    let look = ["readlink", "/proc/1/exe"];
+    let outcome = stage.start_unlabelled(Root, &look)?.finish()?;
+    expect(outcome.code == 0, format!("outside of sessions: {outcome:?}"))?;
+    let outcome = stage.session(Root, How::Nothing, &look)?;
+    expect(outcome.code != 0 && outcome.out.is_empty(), format!("{outcome:?}"))?;
+    stage.evidence(|record| blocked(record, "ptrace", "outside_the_session"))?;
+    let own = ["sh", "-c", "sleep 60 & readlink /proc/$!/exe; kill $!"];
+    stage.session(Root, How::Nothing, &own)?.expect_success("/")
+}
+
+pub(super) fn capability(stage: &mut Stage) -> Result<(), Trouble> {
+    // By python: the policy holds the program `unshare` by its name.
+    let code = "import ctypes, os; c = ctypes.CDLL(None, use_errno=True); \
+                r = c.unshare(0x20000000); print(os.strerror(ctypes.get_errno())); exit(r != 0)";
+    let outcome = stage.session(Root, How::Nothing, &["python3", "-c", code])?;
+    outcome.expect_failure(EPERM)?;
+    stage.evidence(|record| {
+        blocked(record, "capability", "not_holdable") && record["allowed_from_now"] == false
+    })?;
+    Ok(())
+}
+
+pub(super) fn standing(stage: &mut Stage) -> Result<(), Trouble> {
+    // iopl(3), until guard-agent has asked the policy about the first refusal.
+    let code = "import ctypes, time, os
+c = ctypes.CDLL(None, use_errno=True)
+first = c.syscall(172, 3)
+print('first', first, os.strerror(ctypes.get_errno()))
+for _ in range(100):
+    time.sleep(0.1)
+    if c.syscall(172, 3) == 0: print('then allowed'); break";
+    let outcome = stage.session(Root, How::Nothing, &["python3", "-c", code])?;
+    outcome.expect_success(&format!("first -1 {EPERM}"))?;
+    outcome.expect_success("then allowed")?;
+    stage.evidence(|record| {
+        blocked(record, "capability", "not_holdable") && record["allowed_from_now"] == true
+    })?;
+    Ok(())
+}
+
+/// Whether `record` says that an action was denied at once, for this reason.
+fn blocked(record: &Value, name: &str, reason: &str) -> bool {
+    let action = &record["action"];
+    record["event"] == "blocked"
+        && record["reason"] == reason
+        && (action["action"] == name || action["operation"] == name)
+}
