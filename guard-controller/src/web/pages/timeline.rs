@@ -69,6 +69,13 @@ fn parts(event: &Event) -> (&'static str, &'static str, Option<u32>, String) {
             }
             (kind, tone(*verdict), Some(process.pid), text)
         }
+        Event::Blocked { process, action, reason, allowed_from_now, .. } => {
+            let mut text = format!("{} {}: {reason}", action.verb_line(), action.object_line());
+            if *allowed_from_now {
+                text.push_str(" (policy allows it from now on)");
+            }
+            ("blocked", tone(Verdict::Deny), Some(process.pid), text)
+        }
         Event::Held { request } => {
             let action = &request.action;
             let text = format!("{} {}", action.verb_line(), action.object_line());
