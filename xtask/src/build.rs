@@ -16,17 +16,25 @@ pub(crate) struct Built {
     pub bin: PathBuf,
 }
 
-/// Packages whose binaries go into a VM.
-const PACKAGES: [&str; 4] = ["guard-cli", "guard-agent", "guard-controller", "guard-tests"];
+/// Binaries that go into a VM.
+pub(crate) const PROGRAMS: [&str; 5] =
+    ["guard", "guard-agent", "guard-controller", "guard-guest", "guard-workload"];
+
+/// Which packages every build here is about, and with whose features: all, the tests' included. What
+/// cargo is asked for decides the features of shared dependencies, and each other choice would build
+/// most of the tree once more.
+pub(crate) const SELECTION: [&str; 2] = ["--locked", "--workspace"];
+/// A build takes the tests' features only if a test is among what it builds.
+const WITH_TEST_FEATURES: [&str; 2] = ["--test", "vm_page"];
 
 /// Builds everything.
 pub(crate) fn everything(toolchain: Toolchain) -> Result<Built> {
     let object = ebpf(&toolchain)?;
     say("building guard, guard-agent, guard-controller and the VM's programs");
     let mut cargo = at_root("cargo");
-    cargo.args(["build", "--quiet", "--locked", "--bins"]);
-    for package in PACKAGES {
-        cargo.args(["--package", package]);
+    cargo.args(["build", "--quiet"]).args(SELECTION).args(WITH_TEST_FEATURES);
+    for program in PROGRAMS {
+        cargo.args(["--bin", program]);
     }
     if !crate::run::loudly(&mut cargo)? {
         bail!("the build failed");

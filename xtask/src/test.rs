@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, what it does as it goes, a table at the end.
 
 use crate::{
-    build,
+    build::{self, SELECTION},
     cache::repository,
     run::{at_root, have, say},
     setup::{self, Kernel},
@@ -21,6 +21,9 @@ const SCENARIOS_TIMEOUT_S: u64 = 1500;
 
 /// Longest time for the browser to approve what the VM's process waits for, seconds.
 const HELD_TIMEOUT_S: u64 = 240;
+
+/// The tests of the pages.
+const BROWSER: [&str; 2] = ["--test", "browser"];
 
 /// `cargo xtask test`.
 #[derive(clap::Args)]
@@ -91,8 +94,8 @@ fn lints() -> Result<Vec<Row>> {
         checks.push((name, command));
     };
     cargo("cargo fmt", &["fmt", "--all", "--check"]);
-    let clippy = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--"];
-    cargo("cargo clippy", &[&clippy[..], &["-D", "warnings"]].concat());
+    let clippy = ["--all-targets", "--", "-D", "warnings"];
+    cargo("cargo clippy", &[&["clippy", "--quiet"], &SELECTION[..], &clippy].concat());
     if have("cargo-deny") {
         cargo("cargo deny", &["deny", "--offline", "check", "licenses", "bans", "sources"]);
     } else {
@@ -126,17 +129,11 @@ fn unit() -> Result<Row> {
     let what = "unit and property tests";
     let mut cargo = at_root("cargo");
     if have("cargo-nextest") {
-        cargo.args([
-            "nextest",
-            "run",
-            "--locked",
-            "--workspace",
-            "-E",
-            "not binary(browser) and not binary(vm_page)",
-        ]);
+        cargo.args(["nextest", "run"]).args(SELECTION);
+        cargo.args(["-E", "not binary(browser) and not binary(vm_page)"]);
         return nextest(what, &mut cargo);
     }
-    cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "guard-tests"]);
+    cargo.args(["test", "--no-fail-fast"]).args(SELECTION).args(["--exclude", "guard-tests"]);
     cargo_test(what, &mut cargo)
 }
 
@@ -146,11 +143,11 @@ fn browser() -> Result<Row> {
     setup::for_browser()?;
     let mut cargo = at_root("cargo");
     if have("cargo-nextest") {
-        cargo.args(["nextest", "run", "--locked", "--package", "guard-tests", "-E"]);
-        return nextest(what, cargo.arg("binary(browser)"));
+        return nextest(what, cargo.args(["nextest", "run"]).args(SELECTION).args(BROWSER));
     }
-    // Here with the few others of the package: `cargo test` cannot leave out one binary.
-    cargo_test(what, cargo.args(["test", "--locked", "--no-fail-fast", "--package", "guard-tests"]))
+    // Here with the other few of guard-tests, which cannot be excluded in part.
+    cargo.args(["test", "--no-fail-fast"]).args(SELECTION).args(BROWSER);
+    cargo_test(what, cargo.args(["--bin", "guard-guest", "--bin", "guard-workload"]))
 }
 
 /// A real process, held by a real kernel, approved in a real Chromium.
@@ -179,8 +176,7 @@ fn browser_and_vm() -> Result<Row> {
     let ended = vm::boot_and_run(kernel, &boot, &built, &request, Some(&out), &mut |report| {
         if let Report::Ready { sign_in: Some(path), .. } = report {
             let mut cargo = at_root("cargo");
-            cargo.args(["test", "--quiet", "--locked", "--package", "guard-tests"]);
-            cargo.args(["--test", "vm_page"]);
+            cargo.args(["test", "--quiet"]).args(SELECTION).args(["--test", "vm_page"]);
             cargo.env("GUARD_VM_SIGN_IN", format!("http://127.0.0.1:{port}{path}"));
             page = cargo.stdin(Stdio::null()).stdout(Stdio::null()).spawn().ok();
         }

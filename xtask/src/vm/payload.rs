@@ -14,8 +14,6 @@ use std::{
     process::Command,
 };
 
-const BINARIES: [&str; 5] =
-    ["guard", "guard-agent", "guard-controller", "guard-guest", "guard-workload"];
 /// Room beyond the files, KiB: file system overhead.
 const SLACK_KIB: u64 = 16 << 10;
 
@@ -24,7 +22,7 @@ pub(crate) fn make(scratch: &Path, built: &Built, request: &Request) -> Result<P
     let tree = scratch.join("payload");
     let bin = tree.join("bin");
     fs::create_dir_all(&bin)?;
-    for name in BINARIES {
+    for name in crate::build::PROGRAMS {
         let (from, to) = (built.bin.join(name), bin.join(name));
         // Debug information is most of a binary, and nobody reads it in there.
         quietly(Command::new("strip").arg("-o").arg(&to).arg(&from))
