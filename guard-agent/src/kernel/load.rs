@@ -138,7 +138,7 @@ const fn lineage(program: &'static str) -> Spec {
 }
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-const PROGRAMS: [Spec; 11] = [
+const PROGRAMS: [Spec; 20] = [
     lineage("task_alloc"),
     lineage("bprm_committed_creds"),
     spec("sched_process_fork", "lineage"),
@@ -146,6 +146,15 @@ const PROGRAMS: [Spec; 11] = [
     spec("bprm_check_security", "exec"),
     spec("file_open", "open"),
     spec("path_mknod", "open"),
+    spec("path_unlink", "unlink"),
+    spec("path_rmdir", "rmdir"),
+    spec("path_mkdir", "mkdir"),
+    spec("path_symlink", "symlink"),
+    spec("path_link", "link"),
+    spec("path_rename", "rename"),
+    spec("path_chmod", "chmod"),
+    spec("path_chown", "chown"),
+    spec("path_truncate", "truncate"),
     spec("socket_connect", "connect"),
     spec("task_kill", "signal"),
     spec("ptrace_access_check", "ptrace"),

@@ -12,14 +12,16 @@ mod task;
 mod user;
 
 pub use bprm::Bprm;
-pub use object::{Dentry, File, Inode, Path, Step, Walk};
+pub use object::{Dentry, File, Inode, Path, Step, Walk, walk_from};
 pub use socket::Socket;
 pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};
 pub use user::{read_user_str, read_user_word, touch_user};
 
 use aya_ebpf::{
     cty::c_void,
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel},
+    helpers::generated::{
+        bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+    },
     programs::LsmContext,
 };
 use getters::{Raw, atomic_fetch_add};
@@ -36,6 +38,13 @@ pub fn boot_ns() -> u64 {
 pub fn read_kernel(to: *mut u8, len: u32, from: *const u8) -> bool {
     // SAFETY: the helper checks the source; the verifier checks `to` and `len`.
     unsafe { bpf_probe_read_kernel(to.cast(), len, from.cast()) == 0 }
+}
+
+/// Copies a kernel text; length with NUL, or a negative errno.
+#[inline(always)]
+pub fn read_kernel_str(to: *mut u8, size: u32, from: *const u8) -> i64 {
+    // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
+    unsafe { bpf_probe_read_kernel_str(to.cast(), size, from.cast()) }
 }
 
 /// The raw pointer argument `n` of a hook.

@@ -148,6 +148,13 @@ impl Path {
     }
 }
 
+/// A walk from a dentry of the same mount as `path`.
+#[inline(always)]
+pub fn walk_from(dentry: Dentry, path: Path) -> Walk {
+    // SAFETY: a typed path pointer.
+    Walk { dentry: dentry.0, mnt: unsafe { core_path_mnt(path.0) } }
+}
+
 /// Where a walk towards the root stands. Its pointers have no type any more: all reads are
 /// `bpf_probe_read_kernel`, which cannot fault.
 #[derive(Clone, Copy)]

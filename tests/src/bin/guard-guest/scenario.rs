@@ -89,7 +89,7 @@ fn prepare_files() -> Result<(), Trouble> {
     Ok(())
 }
 
-fn make_dir(path: &Path) -> Result<(), Trouble> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), Trouble> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;

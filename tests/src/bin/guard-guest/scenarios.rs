@@ -6,6 +6,7 @@ mod hold;
 mod limit;
 mod reach;
 mod scale;
+mod tree;
 
 use crate::{Trouble, scenario::Stage};
 
@@ -33,6 +34,9 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_stray_sigcont_does_not_release_a_hold", hold::stray_sigcont),
     ("a_held_task_can_be_killed", hold::killed),
     ("hostile_text_is_stored_exactly", hold::hostile_text),
+    ("every_denied_change_of_the_file_tree_leaves_it_as_it_was", tree::denied),
+    ("every_approved_change_of_the_file_tree_is_done", tree::approved),
+    ("a_change_that_policy_permits_waits_for_nobody", tree::plain),
     ("a_signal_out_of_the_session_is_refused", reach::signal),
     ("a_look_into_a_process_outside_the_session_is_refused", reach::ptrace),
     ("a_capability_that_no_policy_permits_is_refused_at_once", reach::capability),
