@@ -9,9 +9,11 @@ mod cursor;
 mod file;
 mod hec;
 mod http;
+mod otlp;
 mod render;
 mod spec;
 mod state;
+mod syslog;
 mod target;
 #[cfg(test)]
 mod tests;

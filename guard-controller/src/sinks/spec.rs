@@ -135,6 +135,31 @@ pub enum Target {
         #[serde(default)]
         danger_plaintext: bool,
     },
+    /// OpenTelemetry logs, OTLP/HTTP with JSON.
+    Otlp {
+        /// Its base, without `/v1/logs`.
+        url: String,
+        /// File with one more header, `Name: value`.
+        #[serde(default)]
+        header_file: Option<PathBuf>,
+        /// Certificates.
+        #[serde(default)]
+        tls: TlsFiles,
+        /// Sends in the clear.
+        #[serde(default)]
+        danger_plaintext: bool,
+    },
+    /// Syslog (RFC 5424) over TLS (RFC 5425).
+    Syslog {
+        /// `HOST` or `HOST:PORT`; port 6514 without it.
+        address: String,
+        /// Certificates.
+        #[serde(default)]
+        tls: TlsFiles,
+        /// TCP without TLS, to a relay on this machine only.
+        #[serde(default)]
+        plaintext: bool,
+    },
 }
 
 /// A scheme of a URL.
@@ -163,6 +188,8 @@ impl Target {
             Self::Stdout {} => ("stdout", String::new()),
             Self::Webhook { url, .. } => ("webhook", url.clone()),
             Self::SplunkHec { url, .. } => ("splunk_hec", url.clone()),
+            Self::Otlp { url, .. } => ("otlp", url.clone()),
+            Self::Syslog { address, .. } => ("syslog", address.clone()),
         }
     }
 }

@@ -5,6 +5,8 @@ use super::{
     file::{FileSink, StdoutSink},
     hec::HecSink,
     http::Client,
+    otlp::OtlpSink,
+    syslog::SyslogSink,
     webhook::WebhookSink,
 };
 use std::{fs, path::Path};
@@ -41,6 +43,14 @@ pub(super) fn open(spec: &SinkSpec) -> Result<Box<dyn Deliver>, SinkError> {
             let token = secret(token_file)?;
             let hec = HecSink::new(client, &token, *acknowledge, index.clone(), sourcetype);
             Box::new(hec.map_err(|p| value(sink, &p))?)
+        }
+        Target::Otlp { url, header_file, tls, danger_plaintext } => {
+            let client = Client::new(sink, url, tls, *danger_plaintext)?;
+            let header = header_file.as_deref().map(secret).transpose()?.unwrap_or_default();
+            Box::new(OtlpSink::new(client, &header).map_err(|p| value(sink, &p))?)
+        }
+        Target::Syslog { address, tls, plaintext } => {
+            Box::new(SyslogSink::new(sink, address, tls, *plaintext)?)
         }
     })
 }

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
     net::TcpListener,
     runtime::{Builder, Runtime},
 };
@@ -65,6 +66,20 @@ fn sequence(event: &Value) -> u64 {
     event["metadata"]["sequence"].as_u64().unwrap()
 }
 
+/// A listener, and a runtime that dies with all its connections.
+async fn listen_apart(addr: SocketAddr) -> (std::net::TcpListener, Runtime) {
+    let listener = loop {
+        match std::net::TcpListener::bind(addr) {
+            Ok(listener) => break listener,
+            // The former listener is about to be closed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    listener.set_nonblocking(true).unwrap();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    (listener, runtime)
+}
+
 /// A receiver on a port and a runtime of its own, which can die with all its connections and come
 /// back.
 struct Receiver {
@@ -81,17 +96,9 @@ impl Receiver {
     }
 
     async fn up(&mut self) {
-        let listener = loop {
-            match std::net::TcpListener::bind(self.addr) {
-                Ok(listener) => break listener,
-                // The former listener is about to be closed.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        };
-        listener.set_nonblocking(true).unwrap();
+        let (listener, runtime) = listen_apart(self.addr).await;
         self.addr = listener.local_addr().unwrap();
         let router = self.router.clone();
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router).await.unwrap();
@@ -366,4 +373,183 @@ async fn a_sink_that_cannot_work_keeps_the_controller_from_starting() {
     };
     let words = format!("{:#}", anyhow::Error::from(error));
     assert!(words.contains("secret cannot be read"), "{words}");
+}
+
+/// A syslog receiver over TLS that takes frames apart and is strict about them.
+struct SyslogReceiver {
+    addr: SocketAddr,
+    acceptor: tokio_rustls::TlsAcceptor,
+    got: Arc<Mutex<Vec<String>>>,
+    runtime: Option<Runtime>,
+}
+
+impl SyslogReceiver {
+    async fn up(&mut self) {
+        let (listener, runtime) = listen_apart(self.addr).await;
+        self.addr = listener.local_addr().unwrap();
+        let (acceptor, got) = (self.acceptor.clone(), self.got.clone());
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, got) = (acceptor.clone(), got.clone());
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    while let Some(message) = next_frame(&mut stream).await {
+                        got.lock().unwrap().push(message);
+                    }
+                });
+            }
+        });
+        self.runtime = Some(runtime);
+    }
+}
+
+impl Drop for SyslogReceiver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn next_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let mut len = 0;
+    loop {
+        match stream.read_u8().await.ok()? {
+            b' ' => break,
+            digit => len = len * 10 + usize::from(char::from(digit).to_digit(10).unwrap() as u8),
+        }
+    }
+    let mut message = vec![0; len];
+    stream.read_exact(&mut message).await.ok()?;
+    Some(String::from_utf8(message).unwrap())
+}
+
+/// A certificate for `localhost` that signs itself, as PEM, and a server's TLS with it.
+fn own_tls() -> (String, tokio_rustls::TlsAcceptor) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (made.cert.pem(), tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn syslog_over_tls_goes_on_after_the_receivers_restart_and_trusts_its_authority_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pem, acceptor) = own_tls();
+    let (other, _) = own_tls();
+    fs::write(dir.path().join("ca.pem"), pem).unwrap();
+    fs::write(dir.path().join("other.pem"), other).unwrap();
+    let mut receiver = SyslogReceiver {
+        addr: ([127, 0, 0, 1], 0).into(),
+        acceptor,
+        got: Arc::default(),
+        runtime: None,
+    };
+    receiver.up().await;
+    let sinks = |ca: &str| {
+        let address = format!("localhost:{}", receiver.addr.port());
+        let to = json!({ "kind": "syslog", "address": address,
+            "tls": { "ca_file": dir.path().join(ca) } });
+        with_sinks(dir.path(), &json!({ "sinks": [{ "name": "syslog", "to": to }] }))
+    };
+    let (wrong, right) = (sinks("other.pem"), sinks("ca.pem"));
+    let running = Controller::start(wrong).await.unwrap();
+    eventually("another authority is refused", || async {
+        let sink = running.controller.sinks().await.unwrap().remove(0);
+        sink.failing.is_some_and(|why| why.contains("certificate")) && sink.next == 0
+    })
+    .await;
+    running.shutdown().await;
+    assert!(receiver.got.lock().unwrap().is_empty());
+    let running = Controller::start(right).await.unwrap();
+    lose(&running, 0, 10).await;
+    delivered(&running).await;
+    if let Some(runtime) = receiver.runtime.take() {
+        runtime.shutdown_background();
+    }
+    receiver.up().await;
+    lose(&running, 10, 10).await;
+    delivered(&running).await;
+    running.shutdown().await;
+    let got = receiver.got.lock().unwrap().clone();
+    let indexes: Vec<u64> = got
+        .iter()
+        .map(|message| {
+            let (head, body) = message.split_once('\u{feff}').unwrap();
+            let fields: Vec<&str> = head.trim_end().split(' ').collect();
+            assert!(fields[0].starts_with("<10") && fields[0].ends_with(">1"), "{head}");
+            assert_eq!((fields.len(), fields[3], fields[4], fields[6]), (7, "guard", "-", "-"));
+            sequence(&serde_json::from_str(body).unwrap())
+        })
+        .collect();
+    assert!(without_gap(&indexes) >= 20 + 4);
+}
+
+/// An OTLP receiver that is strict about the shape and refuses one record with a partial success.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Value>>>);
+
+async fn logs(
+    State(collector): State<Collector>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    if headers["x-key"] != "k" {
+        return (StatusCode::UNAUTHORIZED, String::new());
+    }
+    assert_eq!(headers["content-type"], "application/json");
+    let request: Value = serde_json::from_str(&body).unwrap();
+    let mut rejected = 0;
+    for resource in request["resourceLogs"].as_array().unwrap() {
+        assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "guard");
+        for record in resource["scopeLogs"][0]["logRecords"].as_array().unwrap() {
+            assert!(record["timeUnixNano"].as_str().unwrap().parse::<u64>().unwrap() > 0);
+            assert!((1..=24).contains(&record["severityNumber"].as_u64().unwrap()));
+            let body = record["body"]["stringValue"].as_str().unwrap();
+            if body.contains("ring-3") {
+                rejected += 1;
+                continue;
+            }
+            collector.0.lock().unwrap().push(serde_json::from_str(body).unwrap());
+        }
+    }
+    let said = match rejected {
+        0 => json!({}),
+        count => json!({ "partialSuccess": { "rejectedLogRecords": count.to_string() } }),
+    };
+    (StatusCode::OK, said.to_string())
+}
+
+#[tokio::test]
+async fn what_an_otlp_receiver_says_it_has_not_kept_is_counted_and_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    let router = Router::new().route("/v1/logs", post(logs)).with_state(collector.clone());
+    let receiver = Receiver::start(router).await;
+    let header = dir.path().join("header");
+    fs::write(&header, "X-Key: k\n").unwrap();
+    let url = format!("http://{}", receiver.addr);
+    let to = json!({ "kind": "otlp", "url": url, "header_file": header });
+    let config = with_sinks(dir.path(), &json!({ "sinks": [{ "name": "otlp", "to": to }] }));
+    let running = Controller::start(config).await.unwrap();
+    lose(&running, 0, 6).await;
+    let lost = || async { running.controller.sinks().await.unwrap()[0].rejected };
+    eventually("the refused record is counted", || async { lost().await == 1 }).await;
+    let told = || collector.0.lock().unwrap().iter().any(|e| e.to_string().contains("otlp"));
+    eventually("the loss is evidence and arrives", || async { told() }).await;
+    delivered(&running).await;
+    assert_eq!(lost().await, 1);
+    running.shutdown().await;
+    let kept = collector.0.lock().unwrap().clone();
+    let indexes: BTreeSet<u64> = kept.iter().map(sequence).collect();
+    let missing = (0..=*indexes.last().unwrap()).filter(|index| !indexes.contains(index));
+    assert_eq!(missing.count(), 1);
 }

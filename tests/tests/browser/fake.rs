@@ -10,7 +10,7 @@ use guard_model::{
 use guard_policy::Policy;
 use guard_proto::v1::Hello;
 use rcgen::{CertificateParams, KeyPair};
-use std::{collections::HashSet, future::Future, path::Path, sync::Arc};
+use std::{collections::HashSet, future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -112,6 +112,14 @@ impl Fake {
             |record: Record| Entry { json: serde_json::to_string(&record).unwrap(), record };
         let entries = (1..).zip(events).map(record).map(entry).collect();
         self.wait(self.controller().receive_evidence(self.host, self.boot, entries)).unwrap();
+    }
+
+    /// Waits until what was written can be found.
+    pub(crate) fn indexed(&self) {
+        let health = || self.wait(self.controller().log_health()).unwrap();
+        while health().waiting > 0 || health().unindexed() > 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn session(&self) -> SessionInfo {

@@ -174,6 +174,36 @@ fn an_auditor_sees_why_the_buttons_are_not_theirs() {
 }
 
 #[test]
+fn evidence_is_searched_and_a_sessions_timeline_read_from_first_to_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(dir.path());
+    let driver = Driver::start().unwrap();
+    let browser = driver.browser(&dir.path().join("profile"), true).unwrap();
+    sign_in(&browser, &fake.sign_in_url("aud", &[Role::Auditor]));
+    fake.evidence();
+    fake.hold(1, connect("203.0.113.9", 443));
+    fake.indexed();
+    browser.open(&fake.url("/evidence")).unwrap();
+    assert!(browser.count("#found tbody tr").unwrap() > 8);
+    browser.fill("[name=text]", "src/main.rs").unwrap();
+    browser.click(".filter button").unwrap();
+    browser.wait_for("one hit", |b| Ok(b.count("#found tbody tr")? == 1)).unwrap();
+    assert!(browser.text("#found tbody tr").unwrap().contains("/home/dev/work/src/main.rs"));
+    browser.click("#found tbody tr a[href$=timeline]").unwrap();
+    browser.wait_for("the timeline", |b| Ok(b.count("#timeline")? == 1)).unwrap();
+    assert!(browser.text("#timeline li:first-child").unwrap().contains("start"));
+    assert!(browser.text("#timeline li:nth-child(5)").unwrap().contains("src/main.rs"));
+    assert!(browser.text("#timeline li:last-child").unwrap().contains("new → pending"));
+    browser.click("#timeline li:nth-child(5) a").unwrap();
+    browser.wait_for("the entry", |b| Ok(b.count("#leaf-hash")? == 1)).unwrap();
+    assert_eq!(browser.text("#leaf-hash").unwrap().trim().len(), 64);
+    assert!(browser.text("#ocsf").unwrap().contains("\"class_uid\": 1001"));
+    browser.open(&fake.url("/log")).unwrap();
+    assert!(browser.text("#size").unwrap().trim().parse::<u64>().unwrap() > 8);
+    nothing_violated(&browser);
+}
+
+#[test]
 fn the_pages_are_pictured() {
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::start(dir.path());
@@ -195,12 +225,16 @@ fn the_pages_are_pictured() {
     let program = fake.hold(2, exec("/home/dev/work/target/debug/deploy", &args));
     fake.hold(3, read("/home/dev/.ssh/id_ed25519"));
     fake.hold(4, connect("203.0.113.9", 443));
+    fake.indexed();
     let pages = [
         ("queue", "/".to_owned()),
         ("request", format!("/holds/{program}")),
         ("sessions", "/sessions".into()),
         ("session", format!("/sessions/{}", fake.session().id)),
         ("history", "/history".into()),
+        ("evidence", "/evidence".into()),
+        ("timeline", format!("/sessions/{}/timeline", fake.session().id)),
+        ("log", "/log".into()),
         ("hosts", "/hosts".into()),
         ("users", "/users".into()),
     ];
