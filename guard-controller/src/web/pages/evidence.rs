@@ -19,13 +19,16 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
-use guard_model::{HoldId, SessionId};
+use guard_model::{
+    ChangeOperation, HoldId, SessionId, SocketOperation, SystemOperation, TaskOperation,
+};
 use serde::Deserialize;
 use std::{collections::HashMap, sync::Arc};
 
-/// What the form offers as kinds: records, then actions.
-const KINDS: &[&str] = &[
+/// Records that the form offers as kinds.
+const RECORDS: &[&str] = &[
     "decided",
+    "blocked",
     "held",
     "person_decided",
     "outcome",
@@ -48,11 +51,19 @@ const KINDS: &[&str] = &[
     "started",
     "stopped",
     "payload_erased",
-    "exec",
-    "open",
-    "create",
-    "connect",
+    "log_key_rotated",
 ];
+
+/// What the form offers as kinds: records, then actions.
+fn kinds() -> Vec<&'static str> {
+    let mut kinds = RECORDS.to_vec();
+    kinds.extend(["exec", "open", "connect", "map", "receive"]);
+    kinds.extend(ChangeOperation::ALL.iter().map(|operation| operation.name()));
+    kinds.extend(SocketOperation::ALL.iter().map(|operation| operation.name()));
+    kinds.extend(TaskOperation::ALL.iter().map(|operation| operation.name()));
+    kinds.extend(SystemOperation::ALL.iter().map(|operation| operation.name()));
+    kinds
+}
 
 /// What the form offers as outcomes: OCSF dispositions.
 const OUTCOMES: &[&str] = &[
@@ -101,7 +112,7 @@ struct SearchPage {
     frame: Frame,
     query: SearchQuery,
     hosts: Vec<HostView>,
-    kinds: &'static [&'static str],
+    kinds: Vec<&'static str>,
     outcomes: &'static [&'static str],
     rows: Vec<Row>,
     more: Option<String>,
@@ -117,7 +128,7 @@ pub(crate) async fn search(
     page(&SearchPage {
         frame: Frame::new(&app, &signed, "evidence").await?,
         hosts: app.controller.hosts().await?,
-        kinds: KINDS,
+        kinds: kinds(),
         outcomes: OUTCOMES,
         rows: found.entries.iter().map(Row::new).collect(),
         more: found.next.map(|next| link_to(&query, next)).transpose()?,
