@@ -70,6 +70,9 @@ impl Envelope {
         if envelope.v != VERSION {
             return Err(invalid(format!("version {}; this program knows {VERSION}", envelope.v)));
         }
+        if envelope.to_bytes() != bytes {
+            return Err(invalid("not in its one form".into()));
+        }
         Ok(envelope)
     }
 }

@@ -17,6 +17,7 @@
 //! until then the journal has what they need. Any failure in 1–3 leaves the log broken: it must be
 //! opened again, which decides by the head what counts.
 
+mod bundle;
 mod checkpoint;
 mod cosign;
 mod entry;
@@ -26,12 +27,14 @@ mod key;
 mod payload;
 mod proof;
 mod read;
+mod report;
 mod store;
 mod tree;
 mod verify;
 mod walk;
 mod writer;
 
+pub use bundle::{verify_bundle, write_bundle};
 pub use checkpoint::{Checkpoint, Head};
 pub use cosign::{Cosigner, CosignerKey};
 pub use entry::{Chains, Draft, Envelope, HostTip, InvalidEnvelope, payload_hash};
@@ -40,6 +43,7 @@ pub use key::{InvalidKey, LogKey, VerifierKey};
 pub use payload::Payload;
 pub use proof::{Proof, base64, check_consistency, range_proof, root_of_range, unbase64};
 pub use read::{DirReader, RawEntry, TileHashes};
+pub use report::{NOT_PROVEN, PROVEN};
 pub use store::{Dir, Storage};
 pub use tree::{EMPTY_ROOT, leaf_hash};
 pub use verify::{Report, own_keys, verify};

@@ -96,6 +96,24 @@ pub struct RawEntry {
     pub payload: Option<Payload>,
 }
 
+impl RawEntry {
+    /// The entry with its record.
+    ///
+    /// # Errors
+    /// Its payload is not a record that this version knows.
+    pub fn into_entry(self) -> Result<LogEntry, LogError> {
+        let Self { index, leaf, payload, .. } = self;
+        let parse = |payload: Payload| {
+            serde_json::from_slice::<Record>(&payload.json).map_err(|error| {
+                let problem = format!("payload of entry {index}: {error}");
+                LogError::damaged(payload::file_name(index / TILE_WIDTH), problem)
+            })
+        };
+        let record = payload.map(parse).transpose()?;
+        Ok(LogEntry { index, leaf_hash: leaf_hash(&leaf), record })
+    }
+}
+
 /// Reads a log's directory: what is committed, while it is written to or not.
 pub struct DirReader<S> {
     storage: Arc<S>,
@@ -180,24 +198,15 @@ impl<S: Storage> LogReader for DirReader<S> {
     }
 
     fn read(&self, from_index: u64, limit: usize) -> Result<Vec<LogEntry>, LogReadError> {
-        let raw = self.read_raw(from_index, limit).map_err(|error| match error {
+        let page = self.read_raw(from_index, limit);
+        let entries = page.and_then(|raw| raw.into_iter().map(RawEntry::into_entry).collect());
+        entries.map_err(|error| match error {
             LogError::File { name, doing, source } => {
                 LogReadError::File { path: name, doing, source }
             }
             other => LogReadError::Damaged { index: from_index, problem: other.to_string() },
-        })?;
-        raw.into_iter().map(to_entry).collect()
+        })
     }
-}
-
-fn to_entry(raw: RawEntry) -> Result<LogEntry, LogReadError> {
-    let record: Option<Record> = match &raw.payload {
-        None => None,
-        Some(payload) => Some(serde_json::from_slice(&payload.json).map_err(|error| {
-            LogReadError::Damaged { index: raw.index, problem: format!("its payload: {error}") }
-        })?),
-    };
-    Ok(LogEntry { index: raw.index, leaf_hash: leaf_hash(&raw.leaf), record })
 }
 
 /// Hashes of the tree of one size, from its tiles: for proofs.

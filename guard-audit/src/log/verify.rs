@@ -48,6 +48,15 @@ impl Report {
         self.problems.is_empty()
     }
 
+    pub(super) fn of(checkpoint: &Checkpoint) -> Self {
+        Self {
+            origin: checkpoint.origin.clone(),
+            size: checkpoint.head.size,
+            root: hex::encode(checkpoint.head.root),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn take(&mut self, mut walk: Walk) {
         self.hosts = walk.finish();
         self.entries = walk.entries;
@@ -104,9 +113,7 @@ fn verify_into<S: Storage + ?Sized>(
 ) -> Result<(), LogError> {
     let bytes = require(storage, CHECKPOINT)?;
     let checkpoint = Checkpoint::parse(&bytes).map_err(|e| LogError::damaged(CHECKPOINT, e))?;
-    report.origin.clone_from(&checkpoint.origin);
-    report.size = checkpoint.head.size;
-    report.root = hex::encode(checkpoint.head.root);
+    *report = Report::of(&checkpoint);
     let trusted = handover::follow(storage, checkpoint.head.size, keys)?;
     if let Err(problem) = trusted.verify(&checkpoint) {
         report.problems.push(format!("{CHECKPOINT}: {problem}"));

@@ -1,0 +1,176 @@
+//! `report.html` in a bundle: what is in it, for people. A rendering; it proves nothing.
+
+use super::{Envelope, Report};
+use crate::{Event, Record};
+use std::fmt::Write as _;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Rows of one table; more are counted only.
+const ROWS_MAX: usize = 1000;
+
+/// What a verification shows if there is no problem.
+pub const PROVEN: [&str; 5] = [
+    "these entries were logged, in this order, and none in the range is left out",
+    "none was altered, removed or reordered since the checkpoint was signed",
+    "every payload that is not erased is the one that was logged",
+    "each host's sequence of records has no gap here; what its counters lost is listed",
+    "the checkpoint was signed by the key that you gave, or by one that it handed over to",
+];
+
+/// What no verification can show.
+pub const NOT_PROVEN: [&str; 5] = [
+    "that a host whose kernel was already owned told the truth",
+    "that what a host lost before it was logged did not matter: only how much is known",
+    "that the log's clock was right; times of different machines are labels",
+    "that nobody was shown another log, unless witnesses that you trust have cosigned",
+    "that the key which you gave is the right one: compare it over another channel",
+];
+
+/// Evidence supporting these controls; whether they are met is an auditor's judgement.
+const CONTROLS: [(&str, &str); 8] = [
+    ("SOC 2 CC6.1, CC6.3", "who may approve: policy digests; decisions with names"),
+    ("SOC 2 CC7.2, CC7.3", "actions, refusals and losses, in order and complete"),
+    ("NIST 800-53 AU-2, AU-3, AU-12", "each record: what, when, where, who, outcome"),
+    ("NIST 800-53 AU-9, AU-10", "Merkle log, signed checkpoints, decisions with names"),
+    ("NIST 800-53 AC-3, AC-6", "actions refused or held, and by which statement"),
+    ("NIST 800-53 CM-3, CM-5", "policies that took effect, by digest and time"),
+    ("EU AI Act, article 12", "events recorded automatically over the system's lifetime"),
+    ("EU AI Act, article 14", "what persons were asked, what they decided and how fast"),
+];
+
+/// Gathers what the page shows.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    decisions: Rows,
+    policies: Rows,
+    erasures: Rows,
+    held: std::collections::HashMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    html: String,
+    count: usize,
+}
+
+impl Rows {
+    fn push(&mut self, cells: &[&str]) {
+        self.count += 1;
+        if self.count <= ROWS_MAX {
+            let cells: String =
+                cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+            let _ = writeln!(self.html, "<tr>{cells}</tr>");
+        }
+    }
+
+    fn table(&self, title: &str, head: &[&str]) -> String {
+        let head: String = head.iter().map(|cell| format!("<th>{cell}</th>")).collect();
+        let more = match self.count.saturating_sub(ROWS_MAX) {
+            0 => String::new(),
+            more => format!("<p>{more} more are in the entries.</p>"),
+        };
+        format!("<h2>{title}: {}</h2><table><tr>{head}</tr>{}</table>{more}", self.count, self.html)
+    }
+}
+
+impl Page {
+    pub(super) fn entry(&mut self, index: u64, envelope: &Envelope, record: Option<&Record>) {
+        let Some(record) = record else { return };
+        let (at, time) = (index.to_string(), when(envelope.time));
+        match &record.event {
+            Event::Held { request } => {
+                self.held.insert(request.hold_id.to_string(), record.unix_ms);
+            }
+            Event::PersonDecided { hold_id, verdict, decided_by, reason, .. } => {
+                let hold = hold_id.to_string();
+                let took = self.held.remove(&hold).map_or_else(String::new, |held| {
+                    format!("{:.1} s", record.unix_ms.saturating_sub(held) as f64 / 1000.0)
+                });
+                let verdict = format!("{verdict:?}");
+                self.decisions.push(&[&at, &time, &hold, &verdict, decided_by, reason, &took]);
+            }
+            Event::PolicyLoaded { digest, files } => {
+                let host = envelope.host.to_string();
+                self.policies.push(&[&at, &time, &host, digest, &files.join(", ")]);
+            }
+            Event::PayloadErased { index, reason, by, .. } => {
+                self.erasures.push(&[&at, &time, &index.to_string(), reason, by]);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn html(&self, report: &Report, (from, to): (u64, u64)) -> String {
+        let list = |items: &[&str]| -> String {
+            items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect()
+        };
+        let texts = |lines: &[String]| -> String {
+            lines.iter().map(|line| format!("<li>{}</li>", escape(line))).collect()
+        };
+        let controls: String = CONTROLS
+            .iter()
+            .map(|(control, what)| format!("<tr><td>{control}</td><td>{what}</td></tr>"))
+            .collect();
+        let span = |time: Option<u64>| time.map_or_else(String::new, when);
+        format!(
+            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Guard evidence</title>\
+             <style>body{{font:15px sans-serif;margin:2em;max-width:70em}}td,th{{text-align:left;\
+             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:anywhere}}</style>\
+             <h1>Evidence {from} to {last} of {origin}</h1>\
+             <p>{entries} entries, {erased} with an erased payload, logged from {first} to {until}. \
+             Tree of {size} entries, root {root}.</p>\
+             <p>This page is a rendering and proves nothing by itself: run \
+             <code>guard audit verify</code>, or a verifier of your own, on the bundle.</p>\
+             <h2>Proven, once the bundle is verified</h2><ul>{proven}</ul>\
+             <h2>Not proven</h2><ul>{not}</ul>\
+             <h2>To look at: {findings_count}</h2><ul>{findings}</ul>{decisions}{policies}{erasures}\
+             <h2>Break-glass: 0</h2><p>This version has no break-glass.</p>\
+             <h2>Evidence supporting controls</h2><table>{controls}</table></html>\n",
+            last = to - 1,
+            origin = escape(&report.origin),
+            entries = report.entries,
+            erased = report.erased,
+            first = span(report.first_unix_ms),
+            until = span(report.last_unix_ms),
+            size = report.size,
+            root = report.root,
+            proven = list(&PROVEN),
+            not = list(&NOT_PROVEN),
+            findings_count = report.findings.count,
+            findings = texts(&report.findings.lines),
+            decisions = self.decisions.table(
+                "Decisions of persons",
+                &["entry", "logged", "hold", "verdict", "by", "reason", "after"]
+            ),
+            policies =
+                self.policies.table("Policies", &["entry", "logged", "host", "digest", "files"]),
+            erasures =
+                self.erasures.table("Erasures", &["entry", "logged", "of entry", "reason", "by"]),
+        )
+    }
+}
+
+fn when(unix_ms: u64) -> String {
+    let nanos = i128::from(unix_ms) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_ms.to_string())
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            char if char.is_control() => {
+                let _ = write!(out, "{}", char.escape_default());
+            }
+            char => out.push(char),
+        }
+    }
+    out
+}
