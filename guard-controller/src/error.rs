@@ -29,6 +29,12 @@ pub enum StoreError {
         /// What is wrong with the value.
         problem: String,
     },
+    /// The evidence log; opened anew at the next attempt.
+    #[error("evidence log: {problem}")]
+    Log {
+        /// What is wrong, in full.
+        problem: String,
+    },
     /// Two writers met; nothing was changed. Seen only if somebody else writes to the database.
     #[error("{what} was changed by somebody else at the same time; try again")]
     Conflict {

@@ -1,25 +1,27 @@
 //! Evidence at the controller: append-only, in order, without gaps, durable before it is
 //! acknowledged.
 //!
-//! [`EvidenceStore`] is all that the rest of the controller knows of it. [`SqliteEvidence`] keeps
-//! it in the database; a Merkle log can stand behind the same trait. [`outbox`] holds the
-//! controller's own records from the transaction of what they tell of until the store has them.
+//! [`EvidenceStore`] is what hosts' records and the controller's own go into. [`MerkleEvidence`]
+//! keeps them in the Merkle log of guard-audit, its head and an index in the database. [`outbox`]
+//! holds the controller's own records from the transaction of what they tell of until the log has
+//! them.
 
 pub mod index;
-mod log;
+mod keys;
+mod merkle;
 pub mod outbox;
-mod sqlite;
+mod rows;
+mod writer;
 
-pub use log::SqliteLog;
-pub use sqlite::SqliteEvidence;
+pub use merkle::{MerkleEvidence, log_dir};
 
 use crate::{EvidenceFilter, StoreError, StoredRecord};
 use futures::future::BoxFuture;
-use guard_audit::Record;
+use guard_audit::{Event, Record};
 use guard_model::{BootId, HostId};
 
 /// Largest record, bytes of JSON: a hold request (256 KiB) and what stands around it.
-pub const RECORD_BYTES_MAX: usize = 320 << 10;
+pub const RECORD_BYTES_MAX: usize = guard_audit::log::PAYLOAD_BYTES_MAX;
 
 /// A record with the very bytes that its host sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,9 @@ pub enum InvalidEntry {
     /// Envelope and record disagree.
     #[error("the record's {0} differs from the envelope's")]
     Envelope(&'static str),
+    /// Only the controller can know this.
+    #[error("`{0}` is the controller's to say")]
+    NotAHosts(&'static str),
 }
 
 impl Entry {
@@ -75,8 +80,27 @@ impl Entry {
         if record.sequence != sequence {
             return Err(InvalidEntry::Envelope("sequence"));
         }
+        if is_the_controllers(&record.event) {
+            return Err(InvalidEntry::NotAHosts(record.event.class()));
+        }
         Ok(Self { record, json: json.to_owned() })
     }
+}
+
+/// Whether an event is about the log or the controller itself: no host can know it, and verifiers
+/// build on what it says.
+fn is_the_controllers(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::PayloadErased { .. }
+            | Event::LogKeyRotated { .. }
+            | Event::ApprovalChanged { .. }
+            | Event::Enrolled { .. }
+            | Event::HostLink { .. }
+            | Event::HostRefused { .. }
+            | Event::Authentication { .. }
+            | Event::UserChanged { .. }
+    )
 }
 
 /// Why the rest of a batch was not stored.
@@ -116,7 +140,7 @@ pub trait EvidenceStore: Send + Sync + 'static {
     /// returns.
     ///
     /// # Errors
-    /// Storage failed; nothing of the batch is stored.
+    /// Storage failed; what is stored of the batch all the same is skipped when it is sent again.
     fn append(
         &self,
         host: HostId,

@@ -3,7 +3,7 @@
 //! A change and its record commit together or not at all. Moving on is a second step, which a crash
 //! may interrupt: the store skips what it has, so the next start moves the rest.
 
-use super::{Entry, EvidenceStore};
+use super::{Entry, EvidenceStore, RECORD_BYTES_MAX};
 use crate::{
     StoreError, clock,
     db::{Db, Doing as _, int, parse},
@@ -64,7 +64,7 @@ impl Outbox {
         .await
         .doing("number a record")?;
         let sequence: u64 = row.try_get(0).doing("number a record")?;
-        let record = Record {
+        let mut record = Record {
             host: self.host,
             boot: self.boot,
             sequence,
@@ -73,10 +73,13 @@ impl Outbox {
             session,
             event,
         };
-        let json = parse(
-            ("outbox", "record_json", &sequence.to_string()),
-            serde_json::to_string(&record),
-        )?;
+        let key = ("outbox", "record_json", &*sequence.to_string());
+        let mut json = parse(key, serde_json::to_string(&record))?;
+        if json.len() > RECORD_BYTES_MAX {
+            // The log does not take it, and would never take what follows; that it is gone shows.
+            record.event = Event::Lost { counter: "record_too_large".into(), count: 1 };
+            json = parse(key, serde_json::to_string(&record))?;
+        }
         sqlx::query("INSERT INTO outbox (host, boot, sequence, record_json) VALUES (?, ?, ?, ?)")
             .bind(self.host.to_string())
             .bind(self.boot.to_string())

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The text of the file; if there is none, what `create` makes, once that is durable.
-pub(super) fn load_or_create(
+pub(crate) fn load_or_create(
     path: &Path,
     create: impl FnOnce() -> Result<Zeroizing<String>, IdentityError>,
 ) -> Result<Zeroizing<String>, IdentityError> {

@@ -4,7 +4,7 @@
 //! this controller's own gRPC server; the decision key signs decisions only.
 
 mod authority;
-mod keyfile;
+pub(crate) mod keyfile;
 mod peer;
 mod token;
 

@@ -5,7 +5,7 @@ use crate::{
     Change, StoreError, clock,
     db::{holds, hosts, sessions},
     engine::{Approval, CONTROLLER, Event, Facts, Pending, Refusal},
-    evidence::{Appended, Entry},
+    evidence::{Appended, Entry, EvidenceStore as _},
 };
 use guard_audit::Event as Evidence;
 use guard_model::{

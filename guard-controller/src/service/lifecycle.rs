@@ -5,7 +5,7 @@ use crate::{
     Config, Role, StartError, StoreError, UserSpec,
     db::{Db, Doing as _},
     engine::CONTROLLER,
-    evidence::{SqliteEvidence, SqliteLog, outbox::Outbox},
+    evidence::{MerkleEvidence, outbox::Outbox},
     identity::{self, Authority},
     rpc::{self, links::Links},
     search::Index,
@@ -26,7 +26,6 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    runtime::Handle,
     sync::{Notify, broadcast, watch},
     task::JoinSet,
     time::{sleep, timeout},
@@ -89,6 +88,7 @@ impl Running {
         if let Err(error) = self.controller.flush_evidence().await {
             tracing::error!(%error, "outbox not emptied; the next start does it");
         }
+        self.controller.inner.evidence.close().await;
         self.controller.inner.db.close().await;
     }
 }
@@ -102,17 +102,16 @@ impl Controller {
         let lock = prepare_state_dir(&config.state_dir)?;
         let db = Db::open(&config.state_dir.join("controller.db")).await?;
         let own_id = own_id(&db).await?;
+        let evidence = MerkleEvidence::open(db.clone(), &config.state_dir, own_id).await?;
         let authority = Authority::load_or_create(&config.state_dir)?;
         let server = authority.server_identity(&config.rpc_names)?;
         let (ui, ui_addr) = listen(config.ui_addr, "the UI").await?;
         let (rpc, rpc_addr) = listen(config.rpc_addr, "guard-agents").await?;
-        let evidence = SqliteEvidence::open(db.clone()).await?;
-        let log = SqliteLog::new(evidence.clone(), Handle::current());
-        let index = Index::open(db.clone(), Arc::new(log)).await?;
+        let index = Index::open(db.clone(), evidence.reader()).await?;
         let (states, sinks) = sinks::prepare(&db, &config.sinks, index.size()).await?;
         let controller = Self {
             inner: Arc::new(Inner {
-                evidence: Arc::new(evidence),
+                evidence,
                 index,
                 sinks: states,
                 outbox: Outbox::new(own_id),

@@ -6,6 +6,7 @@
 mod accounts;
 mod credentials;
 mod decide;
+mod evidence;
 mod following;
 mod intake;
 mod lifecycle;
@@ -19,6 +20,7 @@ pub use credentials::{
     TOKENS_PER_USER_MAX,
 };
 pub use decide::REASON_BYTES_MAX;
+pub use evidence::EraseError;
 pub use intake::{HoldRefused, REQUEST_BYTES_MAX};
 pub use lifecycle::Running;
 
@@ -26,7 +28,7 @@ use crate::{
     Change, Config, StoreError,
     db::{Db, Doing as _, hosts},
     engine::CONTROLLER,
-    evidence::{EvidenceStore, outbox::Outbox},
+    evidence::{MerkleEvidence, outbox::Outbox},
     identity::{Authority, IdentityError, IssuedCertificate, new_token, token_hash},
     rpc::links::Links,
     search::Index,
@@ -58,7 +60,7 @@ pub struct Controller {
 struct Inner {
     config: Config,
     db: Db,
-    evidence: Arc<dyn EvidenceStore>,
+    evidence: MerkleEvidence,
     index: Index,
     sinks: Vec<Arc<SinkState>>,
     outbox: Outbox,
@@ -253,7 +255,7 @@ impl Controller {
 
     /// Moves what waits in the outbox into the evidence store.
     pub(crate) async fn flush_evidence(&self) -> Result<(), StoreError> {
-        self.inner.outbox.flush(&self.inner.db, self.inner.evidence.as_ref()).await
+        self.inner.outbox.flush(&self.inner.db, &self.inner.evidence).await
     }
 }
 

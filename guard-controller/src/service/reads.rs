@@ -5,6 +5,7 @@ use crate::{
     EvidenceFilter, HoldFilter, HoldView, HostView, SessionSummary, SessionView, StoreError,
     StoredRecord,
     db::{holds, hosts, sessions},
+    evidence::EvidenceStore as _,
     view::TIMELINE_MAX,
 };
 use guard_model::{HoldId, HostId, SessionId};

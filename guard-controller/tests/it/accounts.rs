@@ -155,9 +155,17 @@ async fn every_change_of_a_user_is_evidence_and_no_secret_is_stored() {
     assert_eq!(changes.len(), 3, "{changes:?}");
     assert!(changes[0].contains("roles [approver]"));
     running.shutdown().await;
-    let state = dir.path().join("state");
-    for entry in std::fs::read_dir(state).unwrap() {
-        let content = std::fs::read(entry.unwrap().path()).unwrap();
+    let mut dirs = vec![dir.path().join("state")];
+    let mut files = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { &mut dirs } else { &mut files }.push(path);
+        }
+    }
+    assert!(files.len() > 8, "the log's files too: {files:?}");
+    for path in files {
+        let content = std::fs::read(path).unwrap();
         for secret in [&link, &cookie, &token, &join] {
             let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "a secret is stored");

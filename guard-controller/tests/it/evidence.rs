@@ -1,7 +1,7 @@
 //! Evidence: in order, without gaps, once, durable before it is acknowledged.
 
-use crate::support::{Agent, actor, boot, events, eventually, start};
-use guard_audit::{Event, Record};
+use crate::support::{Agent, actor, boot, events, start};
+use guard_audit::{Event, Record, log};
 use guard_controller::{EvidenceFilter, Role, Running};
 use guard_model::{HoldState, SessionId, Verdict};
 use guard_proto::v1::{EvidenceBatch, EvidenceRecord, from_host::Message};
@@ -164,20 +164,125 @@ async fn sessions_and_counters_are_derived_from_evidence() {
     running.shutdown().await;
 }
 
+/// What a stranger with the key finds in the log's files.
+fn verified(dir: &std::path::Path, key: &log::VerifierKey) -> log::Report {
+    log::verify(&log::Dir::new(dir.join("state/log")), std::slice::from_ref(key), &[])
+}
+
 #[tokio::test]
-async fn evidence_cannot_be_changed_or_deleted_even_with_sql() {
+async fn the_log_on_disk_verifies_and_one_changed_byte_of_it_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let records: Vec<_> = (1..=300).map(|sequence| lost(&agent, sequence)).collect();
+    agent.evidence(&records).await;
+    assert_eq!(agent.evidence_ack().await, 300);
+    let key = running.controller.log_key().unwrap();
+    let report = verified(dir.path(), &key);
+    assert_eq!(report.problems.lines, [""; 0], "while it is written to");
+    running.shutdown().await;
+    let report = verified(dir.path(), &key);
+    assert_eq!(report.problems.lines, [""; 0]);
+    assert!(report.size > 300 && report.entries == report.size, "{report:?}");
+    assert_eq!(report.hosts[&agent.enrolled.host].lost["events_lost"], 300 * 301 / 2);
+    let path = dir.path().join("state/log/payload/000");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(!verified(dir.path(), &key).is_sound());
+}
+
+#[tokio::test]
+async fn an_erased_payload_is_gone_and_a_new_key_is_believed_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let controller = &running.controller;
+    let first = controller.log_key().unwrap();
+    let mut agent = Agent::linked(&running).await;
+    let secret = agent.record(1, Event::Lost { counter: "a-secret".into(), count: 1 });
+    let second_record = lost(&agent, 2);
+    agent.evidence(&[secret.clone(), second_record.clone()]).await;
+    agent.evidence_ack().await;
+    let all = controller.evidence(&EvidenceFilter::default()).await.unwrap();
+    let at = all.iter().find(|stored| stored.record == secret).unwrap().position - 1;
+    let second = controller.rotate_log_key("ann").await.unwrap();
+    assert_ne!(first.as_str(), second.as_str());
+    controller.erase_evidence(at, " ", "ann").await.unwrap_err();
+    controller.erase_evidence(1 << 40, "asked for", "ann").await.unwrap_err();
+    controller.erase_evidence(at, "asked for", "ann").await.unwrap();
+    let again = controller.erase_evidence(at, "asked for", "ann").await.unwrap_err();
+    assert!(again.to_string().contains("already"), "{again}");
+    assert_eq!(stored(&running, &agent).await, [2]);
+    // Sent again, it is what was logged, as far as anybody can still tell.
+    agent.evidence(&[secret, second_record, lost(&agent, 3)]).await;
+    assert_eq!(agent.evidence_ack().await, 3);
+    running.shutdown().await;
+    let running = start(dir.path()).await;
+    assert_eq!(running.controller.log_key().unwrap(), second);
+    running.shutdown().await;
+    for key in [&first, &second] {
+        let report = verified(dir.path(), key);
+        assert_eq!((report.problems.lines, report.erased), (Vec::new(), 1));
+    }
+    for file in std::fs::read_dir(dir.path().join("state/log/payload")).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == b"a-secret"));
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_stored_is_moved_into_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let agent = Agent::linked(&running).await;
+    running.shutdown().await;
     let path = dir.path().join("state/controller.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    let controller = &running.controller;
-    eventually("there is evidence", || async { !events(controller).await.is_empty() }).await;
-    for statement in ["UPDATE evidence SET unix_ms = 0", "DELETE FROM evidence"] {
-        let error = sqlx::query(statement).execute(&pool).await.unwrap_err();
-        assert!(error.to_string().contains("append-only"), "{error}");
+    for sequence in 1..=600 {
+        sqlx::query(
+            "INSERT INTO evidence_before_log (host, boot, sequence, unix_ms, event, record_json) \
+             VALUES (?, ?, ?, 0, 'lost', ?)",
+        )
+        .bind(agent.enrolled.host.to_string())
+        .bind(agent.boot.to_string())
+        .bind(sequence)
+        .bind(serde_json::to_string(&lost(&agent, sequence.try_into().unwrap())).unwrap())
+        .execute(&pool)
+        .await
+        .unwrap();
     }
     pool.close().await;
+    for _ in 0..2 {
+        let running = start(dir.path()).await;
+        let last = running.controller.last_evidence(agent.enrolled.host, agent.boot).await;
+        assert_eq!(last.unwrap(), 600);
+        assert!(verified(dir.path(), &running.controller.log_key().unwrap()).is_sound());
+        running.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_its_own_that_the_log_would_not_take_is_counted_as_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let reason = "x".repeat(guard_controller::evidence::RECORD_BYTES_MAX);
+    running.controller.audit(Event::Stopped { component: "x".into(), reason }).await.unwrap();
+    let lost = Event::Lost { counter: "record_too_large".into(), count: 1 };
+    assert_eq!(events(&running.controller).await.last(), Some(&lost));
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_only_the_controller_can_know_is_not_taken_from_a_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let key = Event::LogKeyRotated { old: "x".into(), new: "y".into(), by: "z".into() };
+    agent.evidence(&[agent.record(1, key)]).await;
+    assert_eq!(agent.evidence_ack().await, 0);
+    assert!(agent.refused().await.contains("controller's to say"));
     running.shutdown().await;
 }
 

@@ -1,0 +1,369 @@
+//! [`EvidenceStore`] in the Merkle log, with an index in the database.
+
+use super::{
+    Appended, Entry, EvidenceStore,
+    keys::LogKeys,
+    rows,
+    writer::{Append, Command, Writer, blocking, is_rotation},
+};
+use crate::{
+    EvidenceFilter, StoreError, StoredRecord,
+    db::{Db, Doing as _, int, parse},
+};
+use futures::future::BoxFuture;
+use guard_audit::{
+    Event, LogEntry, LogReader, Record,
+    log::{
+        BATCH_BYTES_MAX, BATCH_MAX, Dir, DirReader, Log, LogError, Storage as _, TILE_WIDTH,
+        VerifierKey,
+    },
+};
+use guard_model::{BootId, HostId, SessionId};
+use sqlx::Row as _;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// Requests that wait for the writer; further ones wait for room, which holds their links back.
+const QUEUE: usize = 256;
+
+/// Records of an earlier version that are moved into the log at once.
+const IMPORT_PAGE: i64 = 512;
+
+/// Evidence in the log below a state directory.
+pub struct MerkleEvidence {
+    db: Db,
+    dir: PathBuf,
+    keys: LogKeys,
+    commands: mpsc::Sender<Command>,
+    reader: DirReader<Dir>,
+    /// One rotation at a time.
+    rotating: Mutex<()>,
+}
+
+/// The directory of the log in a state directory.
+#[must_use]
+pub fn log_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("log")
+}
+
+/// The log's name for outsiders.
+fn origin(own_id: HostId) -> String {
+    format!("guard/log/{own_id}")
+}
+
+impl MerkleEvidence {
+    /// Opens the log of a controller, makes it if this is the first start, finishes what a crash
+    /// has interrupted, and starts its writer.
+    ///
+    /// # Errors
+    /// What does not fit; nothing is repaired that was not committed.
+    pub async fn open(db: Db, state_dir: &Path, own_id: HostId) -> Result<Self, StoreError> {
+        let dir = log_dir(state_dir);
+        let keys = LogKeys::new(state_dir, origin(own_id));
+        create_if_new(&db, &dir, &keys).await?;
+        let size = Arc::new(AtomicU64::new(0));
+        let reader = DirReader::new(Arc::new(Dir::new(&dir)), Arc::clone(&size));
+        let mut writer = Writer {
+            db: db.clone(),
+            dir: dir.clone(),
+            keys: keys.clone(),
+            log: None,
+            size,
+            reader: reader.clone(),
+        };
+        writer.prepare().await?;
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let store = Self { db, dir, keys, commands, reader, rotating: Mutex::new(()) };
+        store.redo_erasures(&mut writer).await?;
+        tokio::spawn(writer.run(receiver));
+        store.import().await?;
+        Ok(store)
+    }
+
+    /// Follows the log: sinks, exports, searches.
+    #[must_use]
+    pub fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(self.reader.clone())
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The key that verifies what is signed from now on.
+    ///
+    /// # Errors
+    /// The key file cannot be read.
+    pub fn verifier(&self) -> Result<VerifierKey, StoreError> {
+        Ok(self.keys.current()?.verifier().clone())
+    }
+
+    /// Draws a new key, durably, and gives the event that hands over to it. The caller logs it.
+    ///
+    /// # Errors
+    /// A key file cannot be read or written.
+    pub(crate) fn rotation(&self, by: &str) -> Result<Event, StoreError> {
+        let (old, new) = (self.keys.current()?, self.keys.next()?);
+        let text = |key: &VerifierKey| key.as_str().to_owned();
+        Ok(Event::LogKeyRotated {
+            old: text(old.verifier()),
+            new: text(new.verifier()),
+            by: by.into(),
+        })
+    }
+
+    pub(crate) fn rotating(&self) -> &Mutex<()> {
+        &self.rotating
+    }
+
+    /// Whether the payload of an entry may go: its kind and its leaf hash, if so.
+    pub(crate) async fn erasable(&self, at: u64) -> Result<Result<[u8; 32], String>, StoreError> {
+        let mut connection = self.db.read().acquire().await.doing("look an entry up")?;
+        let kind = rows::kind(&mut connection, at).await?;
+        Ok(match kind {
+            None => Err(format!("there is no entry {at}")),
+            Some((_, true)) => Err(format!("the payload of entry {at} is erased already")),
+            Some((kind, _)) if kind == "payload_erased" || kind == "log_key_rotated" => {
+                Err(format!("entry {at} is `{kind}`: verification needs it"))
+            }
+            Some(_) => {
+                let found = self.entries(vec![at]).await?;
+                found.first().map(|e| e.leaf_hash).ok_or_else(|| format!("there is no entry {at}"))
+            }
+        })
+    }
+
+    /// Erases a payload. The entry that tells of it is in the log already.
+    pub(crate) async fn erase(&self, at: u64) -> Result<(), StoreError> {
+        let (answer, heard) = oneshot::channel();
+        self.ask(Command::Erase(at, answer)).await?;
+        heard.await.map_err(|_| stopped())?
+    }
+
+    /// Makes everything durable and stops the writer.
+    pub async fn close(&self) {
+        let (answer, heard) = oneshot::channel();
+        if self.ask(Command::Close(answer)).await.is_ok() {
+            // An error means that the writer is gone: nothing is open.
+            let _ = heard.await;
+        }
+    }
+
+    async fn ask(&self, command: Command) -> Result<(), StoreError> {
+        self.commands.send(command).await.map_err(|_| stopped())
+    }
+
+    async fn append_now(
+        &self,
+        host: HostId,
+        boot: BootId,
+        entries: Vec<Entry>,
+    ) -> Result<Appended, StoreError> {
+        let mut all: Option<Appended> = None;
+        for entries in commits(entries) {
+            let (answer, heard) = oneshot::channel();
+            self.ask(Command::Append(Append { host, boot, entries, answer })).await?;
+            let done = heard.await.map_err(|_| stopped())??;
+            let new = all.map_or(0, |before| before.new) + done.new;
+            let refused = done.refused.is_some();
+            all = Some(Appended { new, ..done });
+            if refused {
+                break;
+            }
+        }
+        match all {
+            Some(done) => Ok(done),
+            None => Ok(Appended { last: self.last_now(host, boot).await?, new: 0, refused: None }),
+        }
+    }
+
+    async fn last_now(&self, host: HostId, boot: BootId) -> Result<u64, StoreError> {
+        let mut connection = self.db.read().acquire().await.doing("read evidence")?;
+        rows::last(&mut connection, host, boot).await
+    }
+
+    /// Entries at ascending positions.
+    async fn entries(&self, positions: Vec<u64>) -> Result<Vec<LogEntry>, StoreError> {
+        let reader = self.reader.clone();
+        blocking(move || read_all(&reader, &positions)).await
+    }
+
+    async fn stored(&self, positions: Vec<u64>) -> Result<Vec<StoredRecord>, StoreError> {
+        let entries = self.entries(positions).await?;
+        // What was erased since the index was asked is left out.
+        let stored = entries.into_iter().filter_map(|entry| {
+            Some(StoredRecord { position: entry.index + 1, record: entry.record? })
+        });
+        Ok(stored.collect())
+    }
+
+    /// Erasures that the log tells of and a crash has interrupted.
+    async fn redo_erasures(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let told = rows::erasures(self.db.read()).await?;
+        for entry in self.entries(told).await? {
+            let Some(Event::PayloadErased { index, .. }) = entry.record.map(|r| r.event) else {
+                continue;
+            };
+            let mut connection = self.db.read().acquire().await.doing("look an entry up")?;
+            if rows::kind(&mut connection, index).await?.is_some_and(|(_, erased)| !erased) {
+                drop(connection);
+                writer.erase(index).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what an earlier version stored into the log.
+    async fn import(&self) -> Result<(), StoreError> {
+        loop {
+            let rows = sqlx::query(
+                "SELECT position, record_json FROM evidence_before_log ORDER BY position LIMIT ?",
+            )
+            .bind(IMPORT_PAGE)
+            .fetch_all(self.db.read())
+            .await
+            .doing("read earlier evidence")?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            let last: u64 = last.try_get(0).doing("read earlier evidence")?;
+            let mut runs: Vec<(HostId, BootId, Vec<Entry>)> = Vec::new();
+            for row in &rows {
+                let json: String = row.try_get(1).doing("read earlier evidence")?;
+                let key = ("evidence_before_log", "record_json", "");
+                let record: Record = parse(key, serde_json::from_str(&json))?;
+                let (host, boot) = (record.host, record.boot);
+                match runs.last_mut() {
+                    Some((h, b, run)) if (*h, *b) == (host, boot) => {
+                        run.push(Entry { record, json });
+                    }
+                    _ => runs.push((host, boot, vec![Entry { record, json }])),
+                }
+            }
+            for (host, boot, entries) in runs {
+                let done = self.append_now(host, boot, entries).await?;
+                if let Some(refused) = done.refused {
+                    let problem = format!("evidence of host {host} before the log: {refused}");
+                    return Err(StoreError::Log { problem });
+                }
+            }
+            let mut tx = self.db.write().await?;
+            sqlx::query("DELETE FROM evidence_before_log WHERE position <= ?")
+                .bind(int(last))
+                .execute(&mut *tx)
+                .await
+                .doing("drop earlier evidence")?;
+            // A crash before this line moves them again; the log skips what it has.
+            tx.commit().await.doing("drop earlier evidence")?;
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Log { problem: "its writer has stopped".into() }
+}
+
+/// Cuts a batch so that each part fits one commit, and a new key stands alone.
+fn commits(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut parts: Vec<Vec<Entry>> = Vec::new();
+    let (mut bytes, mut alone) = (0, false);
+    for entry in entries {
+        let rotation = is_rotation(&entry.record);
+        bytes += entry.json.len();
+        let fits = |part: &Vec<Entry>| part.len() < BATCH_MAX && bytes <= BATCH_BYTES_MAX;
+        match parts.last_mut() {
+            Some(part) if !rotation && !alone && fits(part) => part.push(entry),
+            _ => {
+                bytes = entry.json.len();
+                parts.push(vec![entry]);
+            }
+        }
+        alone = rotation;
+    }
+    parts
+}
+
+fn read_all(reader: &DirReader<Dir>, positions: &[u64]) -> Result<Vec<LogEntry>, LogError> {
+    let mut entries = Vec::with_capacity(positions.len());
+    for group in positions.chunk_by(|a, b| a / TILE_WIDTH == b / TILE_WIDTH) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+        let count = usize::try_from(last - first + 1).unwrap_or(256);
+        let page = reader.read_raw(*first, count)?;
+        let mut wanted = group.iter().peekable();
+        for raw in page {
+            if wanted.next_if(|at| **at == raw.index).is_some() {
+                entries.push(raw.into_entry()?);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// Makes the log at the first start. A crash in the middle leaves files that never had an entry and
+/// that no head names: they are made again.
+async fn create_if_new(db: &Db, dir: &Path, keys: &LogKeys) -> Result<(), StoreError> {
+    let mut tx = db.write().await?;
+    if rows::head(&mut tx).await?.is_some() {
+        return Ok(());
+    }
+    let (dir, key) = (dir.to_owned(), keys.current()?);
+    let head = blocking(move || {
+        let files = Dir::new(&dir);
+        let stale =
+            |source| LogError::File { name: "tile".into(), doing: "cannot be examined", source };
+        // An entry leaves a bundle: such a log is not ours to remove.
+        let begun = !files.list("tile/entries").map_err(stale)?.is_empty()
+            || dir.join("tile").try_exists().map_err(stale)?;
+        if begun {
+            return Err(LogError::HeadDiffers { files: log_size(&files), head: 0 });
+        }
+        if dir.try_exists().map_err(stale)? {
+            std::fs::remove_dir_all(&dir).map_err(stale)?;
+        }
+        Ok(Log::create(files, &key)?.head().text().to_owned())
+    })
+    .await?;
+    rows::set_head(&mut tx, &head).await?;
+    tx.commit().await.doing("set the log's head")
+}
+
+fn log_size(files: &Dir) -> u64 {
+    let text = files.read("checkpoint").ok().flatten().unwrap_or_default();
+    guard_audit::log::Checkpoint::parse(&text).map_or(0, |checkpoint| checkpoint.head.size)
+}
+
+impl EvidenceStore for MerkleEvidence {
+    fn append(
+        &self,
+        host: HostId,
+        boot: BootId,
+        entries: Vec<Entry>,
+    ) -> BoxFuture<'_, Result<Appended, StoreError>> {
+        Box::pin(self.append_now(host, boot, entries))
+    }
+
+    fn last(&self, host: HostId, boot: BootId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.last_now(host, boot))
+    }
+
+    fn read(&self, filter: EvidenceFilter) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>> {
+        Box::pin(async move {
+            let positions = rows::select(self.db.read(), &filter).await?;
+            self.stored(positions).await
+        })
+    }
+
+    fn newest_of_session(
+        &self,
+        session: SessionId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredRecord>, StoreError>> {
+        Box::pin(async move {
+            let positions = rows::newest(self.db.read(), session, limit).await?;
+            self.stored(positions).await
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! What persons do to the log: erase a payload, replace the key.
+
+use super::Controller;
+use crate::StoreError;
+use guard_audit::{Event, log::VerifierKey};
+use std::path::Path;
+
+/// Why a payload was not erased.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseError {
+    /// It may not be, or is not there; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
+    /// Storage. The next start erases it if the log tells of it already.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Controller {
+    /// Where the log's files are.
+    #[must_use]
+    pub fn log_dir(&self) -> &Path {
+        self.inner.evidence.dir()
+    }
+
+    /// The key that verifies the log's next checkpoint.
+    ///
+    /// # Errors
+    /// The key file cannot be read.
+    pub fn log_key(&self) -> Result<VerifierKey, StoreError> {
+        self.inner.evidence.verifier()
+    }
+
+    /// Erases the payload of entry `index` of the log. The leaf and all proofs stay; that it was
+    /// erased, why and by whom is evidence before it happens.
+    ///
+    /// # Errors
+    /// [`EraseError`].
+    pub async fn erase_evidence(
+        &self,
+        index: u64,
+        reason: &str,
+        by: &str,
+    ) -> Result<(), EraseError> {
+        if reason.trim().is_empty() || reason.len() > super::REASON_BYTES_MAX {
+            let problem = format!("expected a reason of 1 to {} bytes", super::REASON_BYTES_MAX);
+            return Err(EraseError::Refused(problem));
+        }
+        self.flush_evidence().await?;
+        let leaf = self.inner.evidence.erasable(index).await?.map_err(EraseError::Refused)?;
+        let leaf_hash = hex::encode(leaf);
+        let event = Event::PayloadErased { index, leaf_hash, reason: reason.into(), by: by.into() };
+        self.audit(event).await?;
+        self.flush_evidence().await?;
+        // A crash before this line: the next start erases it.
+        Ok(self.inner.evidence.erase(index).await?)
+    }
+
+    /// Draws a new key for the log. The checkpoint that tells of it is signed by both.
+    ///
+    /// # Errors
+    /// Storage failed; the old key signs on until the record is logged.
+    pub async fn rotate_log_key(&self, by: &str) -> Result<VerifierKey, StoreError> {
+        let _only = self.inner.evidence.rotating().lock().await;
+        self.flush_evidence().await?;
+        self.audit(self.inner.evidence.rotation(by)?).await?;
+        self.flush_evidence().await?;
+        self.log_key()
+    }
+}
