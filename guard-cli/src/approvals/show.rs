@@ -217,7 +217,12 @@ mod tests {
             },
             action,
             digest: ActionDigest([0; 32]),
-            statements: guard_policy::Policy::default_policy().statements()[1..2].to_vec(),
+            statements: guard_policy::Policy::default_policy()
+                .statements()
+                .iter()
+                .filter(|statement| statement.id == "guard-itself")
+                .cloned()
+                .collect(),
             terms: DecisionTerms {
                 approver_groups: vec!["approvers".into()],
                 quorum: 1,
