@@ -13,7 +13,7 @@ use crate::{
     vm,
 };
 use anyhow::{Context as _, Result};
-use guard_vm_wire::{Answer, Job, Report, Task};
+use guard_vm_wire::{Job, Report, Task};
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
@@ -89,17 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn request(auto: bool, port: u16) -> vm::Request {
-    let job = Job {
-        task: Task::Demo { linger_s: if auto { 0 } else { PATIENT_TIMEOUT_S } },
-        answer: Answer::None,
-        root: false,
-        guard: true,
-        timeout_s: if auto { AUTO_TIMEOUT_S } else { PATIENT_TIMEOUT_S },
-        policy: false,
-        beside: false,
-        page: true,
-    };
-    vm::Request { job, policy: None, files: None, beside: None, ui_port: Some(port) }
+    let linger_s = if auto { 0 } else { PATIENT_TIMEOUT_S };
+    let timeout_s = if auto { AUTO_TIMEOUT_S } else { PATIENT_TIMEOUT_S };
+    let job = Job { page: true, ..Job::new(Task::Demo { linger_s }, timeout_s) };
+    vm::Request { ui_port: Some(port), ..vm::Request::new(job) }
 }
 
 /// Tells the person where to decide.

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every check, what it does as it goes, a table at the end.
 
+mod scenarios;
+
 use crate::{
     build::{self, SELECTION},
     cache::repository,
@@ -9,15 +11,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use guard_vm_wire::{Answer, Job, Report, Task};
+use guard_vm_wire::{Job, Report, Task};
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
-
-/// Longest time for all scenarios on one kernel, seconds.
-const SCENARIOS_TIMEOUT_S: u64 = 1500;
 
 /// Longest time for the browser to approve what the VM's process waits for, seconds.
 const HELD_TIMEOUT_S: u64 = 240;
@@ -77,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         rows.push(unit()?);
     }
     if wanted(Part::Vm) {
-        rows.extend(scenarios(arguments)?);
+        rows.extend(scenarios::run(arguments)?);
     }
     if wanted(Part::Browser) {
         rows.push(browser()?);
@@ -159,18 +158,9 @@ fn browser_and_vm() -> Result<Row> {
     let boot = setup::for_vm(kernel)?;
     // Held by the shipped policy: the session reads a private key.
     let command = ["cat", "/home/dev/.ssh/id_ed25519"].map(str::to_owned).to_vec();
-    let job = Job {
-        task: Task::Command(command),
-        answer: Answer::None,
-        root: false,
-        guard: true,
-        timeout_s: HELD_TIMEOUT_S,
-        policy: false,
-        beside: false,
-        page: true,
-    };
+    let job = Job { page: true, ..Job::new(Task::Command(command), HELD_TIMEOUT_S) };
     let port = crate::demo::free_port(None)?;
-    let request = vm::Request { job, policy: None, files: None, beside: None, ui_port: Some(port) };
+    let request = vm::Request { ui_port: Some(port), ..vm::Request::new(job) };
     let out = repository().join("out").join("vm-page");
     let mut page = None;
     let ended = vm::boot_and_run(kernel, &boot, &built, &request, Some(&out), &mut |report| {
@@ -268,66 +258,6 @@ fn counts(summary: &str) -> (u32, u32) {
         last
     };
     (before("passed"), before("failed") + before("timed"))
-}
-
-fn scenarios(arguments: &Arguments) -> Result<Vec<Row>> {
-    let kernels =
-        if arguments.kernel.is_empty() { Kernel::ALL.to_vec() } else { arguments.kernel.clone() };
-    let built = build::everything(setup::for_build()?)?;
-    let mut rows = Vec::new();
-    for kernel in kernels {
-        let boot = setup::for_vm(kernel)?;
-        rows.push(on_kernel(kernel, &boot, &built, &arguments.scenario));
-    }
-    Ok(rows)
-}
-
-/// All scenarios on one kernel. A VM that does not come up is a failure of that kernel, not of the run.
-fn on_kernel(kernel: Kernel, boot: &setup::Boot, built: &build::Built, names: &[String]) -> Row {
-    let start = Instant::now();
-    let job = Job {
-        task: Task::Scenarios(names.to_vec()),
-        answer: Answer::None,
-        root: false,
-        guard: true,
-        timeout_s: SCENARIOS_TIMEOUT_S,
-        policy: false,
-        beside: false,
-        page: false,
-    };
-    let request = vm::Request { job, policy: None, files: None, beside: None, ui_port: None };
-    let out = repository().join("out").join(format!("vm-{kernel}"));
-    let mut row = Row {
-        what: format!("VM scenarios on {kernel}"),
-        passed: 0,
-        failed: 0,
-        took: Duration::ZERO,
-        problems: Vec::new(),
-    };
-    let ended = vm::boot_and_run(kernel, boot, built, &request, Some(&out), &mut |report| {
-        if let Report::Scenario { name, problem, took_ms } = report {
-            let seconds = *took_ms as f64 / 1000.0;
-            if problem.is_empty() {
-                row.passed += 1;
-                eprintln!("  {kernel:>5}  ok    {seconds:>6.1} s  {name}");
-            } else {
-                row.failed += 1;
-                let problem = problem.escape_debug().to_string();
-                eprintln!("  {kernel:>5}  FAIL  {seconds:>6.1} s  {name}: {problem}");
-                row.problems.push(format!("{kernel}: {name}: {problem}"));
-            }
-        }
-    });
-    if let Err(error) = ended {
-        row.failed += 1;
-        row.problems.push(format!("{kernel}: {error:#}"));
-    }
-    if row.passed + row.failed == 0 {
-        row.failed = 1;
-        row.problems.push(format!("{kernel}: no scenario was run"));
-    }
-    row.took = start.elapsed();
-    row
 }
 
 fn table(rows: &[Row]) -> ExitCode {

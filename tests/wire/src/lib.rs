@@ -68,6 +68,8 @@ pub enum Task {
     Command(Vec<String>),
     /// The named scenarios of the VM matrix; none named: all of them.
     Scenarios(Vec<String>),
+    /// Guard in a VM whose kernel runs without the BPF LSM: it has to refuse ([`WITHOUT_BPF_LSM`]).
+    WithoutBpfLsm,
     /// The scripted coding agent; whoever has the page outside decides.
     Demo {
         /// The page stays up for that many seconds after the agent's end.
@@ -95,6 +97,27 @@ pub struct Job {
     /// The page can be reached from outside, and a sign-in link is reported.
     pub page: bool,
 }
+
+impl Job {
+    /// A job under Guard with nobody to answer, as `dev`, with the shipped policy.
+    #[must_use]
+    pub const fn new(task: Task, timeout_s: u64) -> Self {
+        Self {
+            task,
+            answer: Answer::None,
+            root: false,
+            guard: true,
+            timeout_s,
+            policy: false,
+            beside: false,
+            page: false,
+        }
+    }
+}
+
+/// The scenario of [`Task::WithoutBpfLsm`].
+pub const WITHOUT_BPF_LSM: &str =
+    "a_kernel_without_the_bpf_lsm_is_refused_and_the_boot_parameter_named";
 
 /// One line on the control port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,8 @@ use std::{
 pub(crate) const CONSOLE: &str = "console.log";
 /// Memory of a VM: Guard, Python and git with room to spare.
 const MEMORY: &str = "1024";
+/// The security modules that a VM starts with, but for `bpf`: Debian's own list.
+const LSMS: &str = "landlock,lockdown,yama";
 
 /// A running VM; killed when dropped.
 pub(crate) struct Machine {
@@ -30,7 +32,9 @@ impl Machine {
         payload: &Path,
         scratch: &Path,
         ui_port: Option<u16>,
+        bpf_lsm: bool,
     ) -> Result<Self> {
+        let bpf = if bpf_lsm { ",bpf" } else { "" };
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", kernel.cpu(), "-m", MEMORY, "-smp", "2"])
             .args(["-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"])
@@ -38,7 +42,7 @@ impl Machine {
             .arg(&boot.vmlinuz)
             .arg("-initrd")
             .arg(&boot.initramfs)
-            .args(["-append", "console=ttyS0 quiet panic=-1 lsm=landlock,lockdown,yama,bpf"])
+            .args(["-append", &format!("console=ttyS0 quiet panic=-1 lsm={LSMS}{bpf}")])
             .args(["-serial", &format!("file:{}", scratch.join(CONSOLE).display())]);
         // What a session writes to the root disk is gone with the VM.
         disk(&mut qemu, "root", &boot.root, "snapshot=on", ROOT_SERIAL);

@@ -102,6 +102,15 @@ pub(crate) struct Request {
     pub beside: Option<PathBuf>,
     /// Port of this machine that leads to the web page in the VM.
     pub ui_port: Option<u16>,
+    /// Whether the kernel starts with the BPF LSM; without, Guard has to refuse.
+    pub bpf_lsm: bool,
+}
+
+impl Request {
+    /// Nothing but the job, on a kernel with the BPF LSM.
+    pub(crate) const fn new(job: Job) -> Self {
+        Self { job, policy: None, files: None, beside: None, ui_port: None, bpf_lsm: true }
+    }
 }
 
 /// What came of it.
@@ -138,6 +147,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         files: arguments.files,
         beside: arguments.beside,
         ui_port: None,
+        bpf_lsm: true,
     };
     let boot = setup::for_vm(arguments.kernel)?;
     let built = build::everything(setup::for_build()?)?;
@@ -185,7 +195,8 @@ fn attempt(
     let payload = payload::make(scratch.path(), built, request)?;
     say(format!("booting kernel {kernel}"));
     let start = Instant::now();
-    let mut machine = Machine::boot(kernel, boot, &payload, scratch.path(), request.ui_port)?;
+    let (ui_port, bpf_lsm) = (request.ui_port, request.bpf_lsm);
+    let mut machine = Machine::boot(kernel, boot, &payload, scratch.path(), ui_port, bpf_lsm)?;
     let limit = Duration::from_secs(request.job.timeout_s) + OVERHEAD;
     let mut streams = Streams::new(scratch.path());
     let mut reports = Vec::new();

@@ -7,6 +7,7 @@ mod demo;
 mod guard;
 mod http;
 mod ports;
+mod refusal;
 mod relay;
 mod result;
 mod scenario;
@@ -65,6 +66,9 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     if let Task::Scenarios(names) = &job.task {
         return scenario::run_all(ports, names);
     }
+    if matches!(job.task, Task::WithoutBpfLsm) {
+        return refusal::run(ports);
+    }
     let mut guard = guard::Guard::start(job.policy)?;
     let mut sign_in = None;
     if job.page {
@@ -77,7 +81,9 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     let ended = match &job.task {
         Task::Command(argv) => command::run(ports, job, argv, Some("vm")),
         Task::Demo { linger_s } => demo::run(ports, job, *linger_s),
-        Task::Scenarios(_) => Err("scenarios start Guard themselves".to_owned()),
+        Task::Scenarios(_) | Task::WithoutBpfLsm => {
+            Err("this task starts Guard by itself".to_owned())
+        }
     };
     answering.stop();
     command::stop_beside(beside);
