@@ -5,10 +5,10 @@
 use super::{
     Checkpoint, CosignerKey, DirReader, Hash, LogError, Proof, Report, Storage, TILE_WIDTH,
     TileHashes, Trusted, VerifierKey, base64, check_consistency, handover, payload, range_proof,
-    read::{raw_entry, split_bundle},
+    read::{checkpoint as published, cosigned, raw_entry, split_bundle},
     report, root_of_range, unbase64,
     walk::Walk,
-    writer::{CHECKPOINT, COSIGNED, KEYS, file, read, require},
+    writer::{CHECKPOINT, COSIGNED, KEYS, file, require},
 };
 use std::{
     collections::BTreeMap,
@@ -26,6 +26,9 @@ const REPORT: &str = "report.html";
 /// Largest member that is read, bytes: 256 payloads of the largest size.
 const MEMBER_BYTES_MAX: u64 = 256 * (super::PAYLOAD_BYTES_MAX as u64 + 36);
 
+/// Longest list of keys that is looked at for information, bytes: thousands of keys.
+const KEYS_BYTES_MAX: u64 = 1 << 20;
+
 /// Handovers that a bundle may have: one a day for five years.
 const HANDOVERS_MAX: usize = 2000;
 
@@ -38,27 +41,24 @@ pub fn write_bundle<S: Storage + 'static, W: Write>(
     (from, to): (u64, u64),
     out: W,
 ) -> Result<Report, LogError> {
-    let text = require(&**storage, CHECKPOINT)?;
-    let checkpoint = Checkpoint::parse(&text).map_err(|e| LogError::damaged(CHECKPOINT, e))?;
+    let checkpoint = published(&**storage)?;
     let size = checkpoint.head.size;
     if from >= to || to > size {
         return Err(LogError::NoEntry { index: to.max(from), size });
     }
     let mut archive = Archive(tar::Builder::new(out));
     archive.member(FIRST, first_text(from, to).as_bytes())?;
-    archive.member(CHECKPOINT, &text)?;
+    archive.member(CHECKPOINT, checkpoint.text().as_bytes())?;
     archive.member(KEYS, &require(&**storage, KEYS)?)?;
     let hashes = TileHashes::new(&**storage, size);
     for name in storage.list(handover::DIR).map_err(file(handover::DIR, "cannot be listed"))? {
         archive.handover(&**storage, &hashes, size, &name)?;
     }
-    if let Some(text) = read(&**storage, COSIGNED)? {
-        let seen = Checkpoint::parse(&text).map_err(|e| LogError::damaged(COSIGNED, e))?;
-        if seen.head.size <= size {
-            let proof = lines(&hashes.consistency(seen.head.size)?);
-            archive.member(&format!("{COSIGNED}.consistency"), proof.as_bytes())?;
-            archive.member(COSIGNED, &text)?;
-        }
+    // The log may have grown since the checkpoint was read.
+    if let Some(seen) = cosigned(&**storage)?.filter(|seen| seen.head.size <= size) {
+        let proof = lines(&hashes.consistency(seen.head.size)?);
+        archive.member(&format!("{COSIGNED}.consistency"), proof.as_bytes())?;
+        archive.member(COSIGNED, seen.text().as_bytes())?;
     }
     let proof = lines(&range_proof(&hashes, size, (from, to))?);
     archive.member(RANGE_PROOF, proof.as_bytes())?;
@@ -145,6 +145,24 @@ impl<W: Write> Archive<W> {
         self.member(&format!("{path}.consistency"), consistency.as_bytes())?;
         self.member(&format!("{path}.tlog-proof"), proof.to_text().as_bytes())
     }
+}
+
+/// The verifier keys that a bundle names itself, oldest first: for information. None if it is no
+/// bundle.
+#[must_use]
+pub fn bundle_keys<R: Read>(bundle: R) -> Vec<VerifierKey> {
+    let mut archive = tar::Archive::new(bundle);
+    let Ok(members) = archive.entries() else { return Vec::new() };
+    // It is the third.
+    for mut member in members.take(3).flatten() {
+        let mut text = String::new();
+        if member.path().is_ok_and(|path| path.as_os_str() == KEYS)
+            && (&mut member).take(KEYS_BYTES_MAX).read_to_string(&mut text).is_ok()
+        {
+            return text.lines().flat_map(VerifierKey::parse).collect();
+        }
+    }
+    Vec::new()
 }
 
 /// Verifies a bundle, offline: its checkpoint by one of `keys` or a later key that one of them

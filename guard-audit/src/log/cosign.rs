@@ -108,6 +108,12 @@ pub struct Cosigner {
     public: CosignerKey,
 }
 
+impl std::fmt::Debug for Cosigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Cosigner").field(&self.public.as_str()).finish()
+    }
+}
+
 impl Cosigner {
     /// A new key for the witness `name`.
     ///

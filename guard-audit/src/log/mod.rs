@@ -34,7 +34,7 @@ mod verify;
 mod walk;
 mod writer;
 
-pub use bundle::{verify_bundle, write_bundle};
+pub use bundle::{bundle_keys, verify_bundle, write_bundle};
 pub use checkpoint::{Checkpoint, Head};
 pub use cosign::{Cosigner, CosignerKey};
 pub use entry::{Chains, Draft, Envelope, HostTip, InvalidEnvelope, payload_hash};
@@ -42,11 +42,13 @@ pub use handover::Trusted;
 pub use key::{InvalidKey, LogKey, VerifierKey};
 pub use payload::Payload;
 pub use proof::{Proof, base64, check_consistency, range_proof, root_of_range, unbase64};
-pub use read::{DirReader, RawEntry, TileHashes};
-pub use report::{NOT_PROVEN, PROVEN};
+pub use read::{
+    DirReader, RawEntry, TileHashes, checkpoint, cosigned, first_since, keep_cosigned, raw_entry,
+};
+pub use report::{NOT_PROVEN, PROVEN, PROVEN_OF_ONE};
 pub use store::{Dir, Storage};
 pub use tree::{EMPTY_ROOT, leaf_hash};
-pub use verify::{Report, own_keys, verify};
+pub use verify::{Report, own_keys, verify, verify_proof};
 pub use walk::{CLOCK_JUMP_MS, HostReport, LINES_MAX, Lines, SILENCE_MS};
 pub use writer::{BATCH_BYTES_MAX, Committed, JOURNAL_BYTES_MAX, Log, Staged};
 

@@ -12,6 +12,8 @@ const HASHES_MAX: usize = 63;
 /// Proves that an entry is in the tree of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
+    /// Opaque data that comes along; ours have the leaf here. Not authenticated by itself.
+    pub extra: Option<Vec<u8>>,
     /// Position of the entry.
     pub index: u64,
     /// The inclusion proof (RFC 6962, 2.1.1).
@@ -35,17 +37,36 @@ impl Proof {
             return Err(LogError::NoEntry { index, size });
         }
         let hashes = TileHashes::new(storage, size).inclusion(index)?;
-        Ok(Self { index, hashes, checkpoint: checkpoint.clone() })
+        Ok(Self { extra: None, index, hashes, checkpoint: checkpoint.clone() })
+    }
+
+    /// Proves entry `index`, with its leaf as extra data: by the last checkpoint that witnesses have
+    /// cosigned, if that has the entry, or else by the newest.
+    ///
+    /// # Errors
+    /// There is no such entry, or a file is missing or damaged.
+    pub fn of_entry<S: Storage + ?Sized>(storage: &S, index: u64) -> Result<Self, LogError> {
+        let newest = super::checkpoint(storage)?;
+        let size = newest.head.size;
+        let cosigned = super::read::cosigned(storage)?;
+        let cosigned = cosigned.filter(|c| index < c.head.size && c.head.size <= size);
+        let leaf = super::raw_entry(storage, index, size)?.leaf;
+        let proof = Self::make(storage, &cosigned.unwrap_or(newest), index)?;
+        Ok(Self { extra: Some(leaf), ..proof })
     }
 
     /// Its text (C2SP tlog-proof).
     #[must_use]
     pub fn to_text(&self) -> String {
         let hashes: String = self.hashes.iter().map(|hash| base64(hash) + "\n").collect();
-        format!("{FIRST_LINE}\nindex {}\n{hashes}\n{}", self.index, self.checkpoint.text())
+        let extra = self.extra.as_ref();
+        let extra = extra.map(|data| format!("extra {}\n", BASE64_STANDARD.encode(data)));
+        let extra = extra.unwrap_or_default();
+        let (index, checkpoint) = (self.index, self.checkpoint.text());
+        format!("{FIRST_LINE}\n{extra}index {index}\n{hashes}\n{checkpoint}")
     }
 
-    /// Reads it; nothing is verified. Extra data is left out.
+    /// Reads it; nothing is verified.
     ///
     /// # Errors
     /// What is not well-formed.
@@ -55,14 +76,17 @@ impl Proof {
         if lines.next() != Some(FIRST_LINE) {
             return Err(format!("does not begin with {FIRST_LINE}"));
         }
-        lines.next_if(|line| line.starts_with("extra "));
+        let extra = lines.next_if(|line| line.starts_with("extra "));
+        let extra = extra.map(|line| BASE64_STANDARD.decode(&line["extra ".len()..]));
+        let extra = extra.transpose().map_err(|_| "its extra data is not base64")?;
         let index = lines.next().and_then(|line| line.strip_prefix("index "));
         let index = index.and_then(number).ok_or("no index")?;
         let hashes = lines.map(unbase64).collect::<Option<Vec<_>>>().ok_or("not a hash")?;
         if hashes.len() > HASHES_MAX {
             return Err("too many hashes".into());
         }
-        Ok(Self { index, hashes, checkpoint: Checkpoint::parse(checkpoint.as_bytes())? })
+        let checkpoint = Checkpoint::parse(checkpoint.as_bytes())?;
+        Ok(Self { extra, index, hashes, checkpoint })
     }
 
     /// Checks that `leaf` is the entry. Whether the checkpoint is to be believed is another matter.

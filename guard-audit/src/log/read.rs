@@ -1,11 +1,11 @@
 //! Reading the log's files, checked: entries with payloads, tiles, proofs.
 
 use super::{
-    Envelope, Hash, Head, LogError, Storage, TILE_WIDTH,
+    Checkpoint, Envelope, Hash, Head, LogError, Storage, TILE_WIDTH,
     payload::{self, Payload},
     payload_hash,
     tree::{bundle_name, leaf_hash, tile_name},
-    writer::{read, require},
+    writer::{CHECKPOINT, COSIGNED, file, read, require},
 };
 use crate::{LogEntry, LogReadError, LogReader, Record};
 use std::{
@@ -182,8 +182,66 @@ fn read_page<S: Storage + ?Sized>(
     Ok(entries)
 }
 
+/// The published checkpoint; its signatures are not looked at.
+///
+/// # Errors
+/// There is none, or it is none.
+pub fn checkpoint<S: Storage + ?Sized>(storage: &S) -> Result<Checkpoint, LogError> {
+    let text = require(storage, CHECKPOINT)?;
+    Checkpoint::parse(&text).map_err(|problem| LogError::damaged(CHECKPOINT, problem))
+}
+
+/// The last checkpoint that witnesses have cosigned, if there is one.
+///
+/// # Errors
+/// It cannot be read.
+pub fn cosigned<S: Storage + ?Sized>(storage: &S) -> Result<Option<Checkpoint>, LogError> {
+    let text = read(storage, COSIGNED)?;
+    let parse =
+        |text: Vec<u8>| Checkpoint::parse(&text).map_err(|e| LogError::damaged(COSIGNED, e));
+    text.map(parse).transpose()
+}
+
+/// Keeps a checkpoint that witnesses have cosigned, durably. It is a file of its own: the writer of
+/// the log has no part in it.
+///
+/// # Errors
+/// It cannot be written; the one before stays.
+pub fn keep_cosigned<S: Storage + ?Sized>(
+    storage: &S,
+    checkpoint: &Checkpoint,
+) -> Result<(), LogError> {
+    let kept = storage.replace(COSIGNED, checkpoint.text().as_bytes());
+    kept.map_err(file(COSIGNED, "cannot be replaced"))
+}
+
+/// Position of the first entry that was logged at `unix_ms` or later; the log's size if none was.
+///
+/// # Errors
+/// An entry cannot be read.
+pub fn first_since<S: Storage + ?Sized>(
+    storage: &S,
+    size: u64,
+    unix_ms: u64,
+) -> Result<u64, LogError> {
+    // Log time never goes back.
+    let (mut low, mut high) = (0, size);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if raw_entry(storage, middle, size)?.envelope.time < unix_ms {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
 /// Entry `index` of a log of `size` entries.
-pub(super) fn raw_entry<S: Storage + ?Sized>(
+///
+/// # Errors
+/// There is no such entry, or a file of it is missing or damaged.
+pub fn raw_entry<S: Storage + ?Sized>(
     storage: &S,
     index: u64,
     size: u64,

@@ -17,6 +17,12 @@ pub const PROVEN: [&str; 5] = [
     "the checkpoint was signed by the key that you gave, or by one that it handed over to",
 ];
 
+/// What the verification of a proof of one entry shows if there is no problem.
+pub const PROVEN_OF_ONE: [&str; 2] = [
+    "this leaf is the entry at this position of the log that the checkpoint is of",
+    "the checkpoint was signed by the key that you gave",
+];
+
 /// What no verification can show.
 pub const NOT_PROVEN: [&str; 5] = [
     "that a host whose kernel was already owned told the truth",

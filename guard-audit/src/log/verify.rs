@@ -1,8 +1,8 @@
 //! Verifying a log's directory, whole: every byte that the checkpoint vouches for.
 
 use super::{
-    Checkpoint, CosignerKey, HostReport, LogError, Storage, TILE_WIDTH, Trusted, VerifierKey,
-    handover, journal, payload,
+    Checkpoint, CosignerKey, HostReport, LogError, Proof, Storage, TILE_WIDTH, Trusted,
+    VerifierKey, handover, journal, payload,
     read::{bundle, split_bundle},
     tree::{Edge, NewTile, bundle_name, tile_name},
     walk::{Lines, Walk},
@@ -46,6 +46,11 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Adds a problem that somebody else has found.
+    pub fn refute(&mut self, problem: String) {
+        self.problems.push(problem);
     }
 
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
@@ -94,6 +99,44 @@ pub fn verify<S: Storage + ?Sized>(
     report
 }
 
+/// Verifies a proof of one entry (C2SP tlog-proof) that has the entry's leaf as extra data, offline.
+/// One of `keys` itself must have signed its checkpoint: a proof has no handovers.
+#[must_use]
+pub fn verify_proof(text: &str, keys: &[VerifierKey], witnesses: &[CosignerKey]) -> Report {
+    let mut report = Report::default();
+    match Proof::parse(text) {
+        Ok(proof) => proof_into(&proof, keys, witnesses, &mut report),
+        Err(problem) => report.problems.push(format!("the proof: {problem}")),
+    }
+    report
+}
+
+fn proof_into(proof: &Proof, keys: &[VerifierKey], witnesses: &[CosignerKey], report: &mut Report) {
+    *report = Report { from: proof.index, ..Report::of(&proof.checkpoint) };
+    if let Err(problem) = Trusted::new(keys).verify(&proof.checkpoint) {
+        report.problems.push(format!("its checkpoint: {problem}"));
+    }
+    match &proof.extra {
+        None => report.problems.push("it has no leaf as extra data: what does it prove?"),
+        Some(leaf) => {
+            let mut walk = Walk::new(false);
+            if let Err(problem) = proof.verify(leaf) {
+                report.problems.push(problem);
+            }
+            walk.leaf(proof.index, leaf);
+            report.take(walk);
+        }
+    }
+    for key in witnesses {
+        match key.verify(&proof.checkpoint) {
+            Ok(time) => {
+                report.witnesses.insert(key.name().to_owned(), (proof.checkpoint.head.size, time));
+            }
+            Err(problem) => report.findings.push(problem),
+        }
+    }
+}
+
 /// The keys that ever signed the log in `storage`, as it says itself, oldest first.
 ///
 /// # Errors
@@ -111,8 +154,7 @@ fn verify_into<S: Storage + ?Sized>(
     witnesses: &[CosignerKey],
     report: &mut Report,
 ) -> Result<(), LogError> {
-    let bytes = require(storage, CHECKPOINT)?;
-    let checkpoint = Checkpoint::parse(&bytes).map_err(|e| LogError::damaged(CHECKPOINT, e))?;
+    let checkpoint = super::checkpoint(storage)?;
     *report = Report::of(&checkpoint);
     let trusted = handover::follow(storage, checkpoint.head.size, keys)?;
     if let Err(problem) = trusted.verify(&checkpoint) {
@@ -245,8 +287,7 @@ fn cosigned<S: Storage + ?Sized>(
     witnesses: &[CosignerKey],
     report: &mut Report,
 ) -> Result<(), LogError> {
-    let Some(bytes) = read(storage, COSIGNED)? else { return Ok(()) };
-    let seen = Checkpoint::parse(&bytes).map_err(|e| LogError::damaged(COSIGNED, e))?;
+    let Some(seen) = super::cosigned(storage)? else { return Ok(()) };
     if let Err(problem) = keys.verify(&seen) {
         report.problems.push(format!("{COSIGNED}: {problem}"));
     }

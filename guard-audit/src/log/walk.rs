@@ -134,6 +134,19 @@ impl Walk {
         (hash, record)
     }
 
+    /// A leaf alone, without payload or neighbours.
+    pub(super) fn leaf(&mut self, index: u64, leaf: &[u8]) {
+        self.entries += 1;
+        match Envelope::parse(leaf) {
+            Ok(envelope) => {
+                self.last_time = envelope.time;
+                self.first_time.get_or_insert(envelope.time);
+                self.hosts.entry(envelope.host).or_default().report.entries += 1;
+            }
+            Err(error) => self.problems.push(format!("entry {index}: {error}")),
+        }
+    }
+
     fn payload(
         &mut self,
         index: u64,
