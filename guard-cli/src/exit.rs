@@ -8,6 +8,8 @@ use std::{
 
 /// The command line is right, but it could not be done, or was refused.
 pub(crate) const FAILED: u8 = 1;
+/// `guard audit verify`: nothing was verified, as there is no key or no log.
+pub(crate) const NOT_VERIFIED: u8 = 2;
 /// This machine cannot enforce.
 pub(crate) const CANNOT_ENFORCE: u8 = 3;
 /// `guard run`: no session, the command was not executed.

@@ -3,7 +3,9 @@
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
 mod approvals;
+mod audit;
 mod completions;
+mod controller;
 mod doctor;
 mod exit;
 mod local;
@@ -30,7 +32,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, or refused; 2 the command line is wrong; 3 this machine cannot
-enforce. `guard run` ends as its command does; 125 if the session could not be started, 126 if the command
+enforce. `guard audit verify`: 2 also if nothing was verified. `guard run` ends as its command does; 125 if the session could not be started, 126 if the command
 cannot be executed, 127 if there is no such command.";
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +43,8 @@ enum Command {
     Why(why::Why),
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     Doctor(doctor::Doctor),
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Status(status) => status.execute(),
         Command::Why(why) => why.execute(),
         Command::Approvals(approvals) => approvals.execute(),
+        Command::Audit(audit) => audit.execute(),
         Command::Policy(policy) => policy.execute(),
         Command::Doctor(doctor) => doctor.execute(),
         Command::Completions(completions) => completions.execute::<Cli>(),

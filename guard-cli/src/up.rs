@@ -4,7 +4,7 @@
 //! exactly as a host of a fleet would, so there is one way in and no second protocol.
 
 use crate::{
-    approvals::credentials::Credentials,
+    controller::credentials::Credentials,
     doctor,
     exit::{CANNOT_ENFORCE, FAILED, WithCode},
     output, policy,
@@ -21,7 +21,9 @@ use guard_agent::{
     },
     spool::LIMIT_DEFAULT,
 };
-use guard_controller::{Config, Controller, FirstUser, Running, sinks::SinksFile};
+use guard_controller::{
+    Config, Controller, FirstUser, Running, sinks::SinksFile, witness::WitnessesFile,
+};
 use guard_policy::Policy;
 use serde_json::json;
 use std::{
@@ -79,6 +81,9 @@ pub(crate) struct Up {
     /// File of sinks: where evidence goes besides (JSON; see docs/siem.md).
     #[arg(long, value_name = "FILE")]
     sinks: Option<PathBuf>,
+    /// File of witnesses, who cosign the evidence log (JSON; see docs/evidence.md).
+    #[arg(long, value_name = "FILE")]
+    witnesses: Option<PathBuf>,
     /// Name of the first user, if there is none yet.
     #[arg(long, value_name = "NAME", default_value = "admin")]
     first_user: String,
@@ -176,6 +181,9 @@ impl Up {
             FirstUser { name: self.first_user.clone(), principals: self.own_account.clone() };
         if let Some(path) = &self.sinks {
             config.sinks = SinksFile::load(path)?;
+        }
+        if let Some(path) = &self.witnesses {
+            config.witnesses = WitnessesFile::load(path)?;
         }
         Ok(config)
     }

@@ -1,6 +1,6 @@
 //! What a controller is started with.
 
-use crate::sinks::SinkSpec;
+use crate::{sinks::SinkSpec, witness::WitnessesFile};
 use guard_policy::Policy;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where evidence goes besides.
     pub sinks: Vec<SinkSpec>,
+    /// Who cosigns the evidence log.
+    pub witnesses: WitnessesFile,
 }
 
 /// The first user: gets a one-time sign-in link at every start until a password is set.
@@ -80,6 +82,7 @@ impl Config {
             first_user: FirstUser { name: "admin".into(), principals: Vec::new() },
             limits: Limits::default(),
             sinks: Vec::new(),
+            witnesses: WitnessesFile::default(),
         }
     }
 }

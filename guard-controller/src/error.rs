@@ -106,6 +106,9 @@ pub enum StartError {
     /// A sink.
     #[error("a sink is not usable; nothing was started")]
     Sink(#[source] Box<crate::sinks::SinkError>),
+    /// A witness.
+    #[error("the witnesses are not usable; nothing was started")]
+    Witness(#[from] crate::witness::WitnessError),
     /// The gRPC server.
     #[error("gRPC server: TLS cannot be set up")]
     Tls(#[source] tonic::transport::Error),

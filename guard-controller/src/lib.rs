@@ -3,7 +3,8 @@
 //! Hosts link over gRPC ([`rpc`]) and send holds and evidence; people decide in a browser or over
 //! REST ([`web`]). Between them stands [`Controller`] ([`service`]), which drives the sans-I/O
 //! approval state machine ([`engine`]) and keeps everything in SQLite ([`db`], [`evidence`]).
-//! Evidence is found again through [`search`] and goes on to a SIEM through [`sinks`].
+//! Evidence is found again through [`search`], goes on to a SIEM through [`sinks`], and others
+//! cosign it ([`witness`]).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
@@ -22,6 +23,7 @@ pub mod service;
 pub mod sinks;
 pub mod view;
 pub mod web;
+pub mod witness;
 
 pub use account::{Actor, ApiToken, Role, User, UserSpec, WebSession};
 pub use config::{Config, FirstUser, Limits};

@@ -181,6 +181,8 @@ pub struct LogHealth {
     pub waiting: u64,
     /// Entries that tell of lost records or events.
     pub lost: u64,
+    /// What witnesses have cosigned.
+    pub witnessed: crate::witness::WitnessHealth,
     /// The sinks, in the order of their configuration.
     pub sinks: Vec<crate::sinks::SinkView>,
 }

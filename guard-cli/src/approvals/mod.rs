@@ -1,22 +1,23 @@
 //! `guard approvals`: list, show, approve, deny, watch; over REST, as a person with a token.
 
-mod client;
-pub(crate) mod credentials;
+mod requests;
 mod show;
 mod sse;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use crate::output;
+use crate::{
+    controller::{Client, Reach},
+    output,
+};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use client::Client;
 use guard_controller::HoldView;
 use guard_model::{HoldId, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 /// Fewest characters of an id that may stand for it.
 const PREFIX_MIN: usize = 4;
@@ -29,32 +30,6 @@ pub(crate) enum Approvals {
     Approve(Decide),
     Deny(Decide),
     Watch(Watch),
-}
-
-/// How to reach the controller.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Reach {
-    /// The controller, http://HOST:PORT. Default: what `guard up` on this machine wrote for root.
-    #[arg(long, env = "GUARD_URL", value_name = "URL", requires = "token")]
-    url: Option<String>,
-    /// An API token (on the page: Account). Better in GUARD_TOKEN: others can see a command line.
-    #[arg(
-        long,
-        env = "GUARD_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true,
-        requires = "url"
-    )]
-    token: Option<String>,
-    /// State directory of `guard up`.
-    #[arg(long, env = "GUARD_STATE", value_name = "DIR", default_value = "/var/lib/guard")]
-    state: PathBuf,
-    /// Send the token unencrypted to a host that is not this one.
-    #[arg(long)]
-    danger_plain_http: bool,
-    /// JSON: one value, or with `watch` one line for each change.
-    #[arg(long)]
-    json: bool,
 }
 
 /// List what waits, newest last.

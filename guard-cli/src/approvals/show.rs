@@ -1,6 +1,7 @@
 //! A request as a line and in full. Whatever the session chose is shown escaped.
 
-use super::{HoldItem, client::visible};
+use super::HoldItem;
+use crate::controller::visible;
 use crate::output::{ago, columns, duration, now_unix_ms};
 use guard_model::{Action, FileRef, ProcessNode, RawText};
 use std::fmt::Write as _;

@@ -1,6 +1,7 @@
 //! The commands against a real controller on loopback: what they list, decide and follow.
 
-use super::{client::Client, credentials::Credentials, *};
+use super::*;
+use crate::controller::credentials::Credentials;
 use guard_agent::link::enrol::{Join, enrol_patiently};
 use guard_controller::{Config, Controller, Running};
 use guard_model::{

@@ -1,12 +1,10 @@
 //! `guard approvals watch`: what arrives and what becomes of it, as it happens.
 
 use super::{
-    HoldItem,
-    client::Client,
-    show,
+    HoldItem, show,
     sse::{Event, Parser},
 };
-use crate::output;
+use crate::{controller::Client, output};
 use anyhow::Result;
 use guard_model::{HoldId, HoldState};
 use http_body_util::BodyExt as _;

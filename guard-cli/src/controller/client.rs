@@ -1,8 +1,7 @@
 //! A small REST client: HTTP/1.1 with a bearer token, bounded in size and time.
 
-use super::{HoldItem, HoldPage, Reach, credentials::Credentials};
+use super::{Reach, credentials::Credentials};
 use anyhow::{Context as _, Result, bail};
-use guard_model::{HoldId, Verdict};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
@@ -12,7 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::Value;
 use std::{net::IpAddr, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -21,8 +20,10 @@ const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Longest wait for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
+const NOT_OUR_API: &str = "the controller answered something that is not its API";
+
 /// The controller's REST API.
-pub(super) struct Client {
+pub(crate) struct Client {
     authority: String,
     token: String,
 }
@@ -34,7 +35,7 @@ struct Problem {
 }
 
 impl Client {
-    pub(super) fn new(reach: &Reach) -> Result<Self> {
+    pub(crate) fn new(reach: &Reach) -> Result<Self> {
         let Credentials { url, token } = match (&reach.url, &reach.token) {
             (Some(url), Some(token)) => Credentials { url: url.clone(), token: token.clone() },
             _ => Credentials::read(&reach.state)?,
@@ -42,41 +43,42 @@ impl Client {
         Ok(Self { authority: authority(&url, reach.danger_plain_http)?, token })
     }
 
-    /// Holds in those states, newest first.
-    pub(super) async fn holds(&self, states: &str) -> Result<HoldPage> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || b"_,".contains(&byte);
-        if !states.bytes().all(plain) {
-            bail!("`{states}`: expected `open`, `closed`, or states such as `pending,approved`");
-        }
-        self.get(&format!("/api/v1/holds?limit=500&state={states}")).await
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let body = self.ask(Method::GET, path, String::new()).await?;
+        serde_json::from_slice(&body).context(NOT_OUR_API)
     }
 
-    pub(super) async fn hold(&self, id: HoldId) -> Result<HoldItem> {
-        self.get(&format!("/api/v1/holds/{id}")).await
+    /// An answer that is no JSON.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String> {
+        let body = self.ask(Method::GET, path, String::new()).await?;
+        String::from_utf8(body.to_vec()).context(NOT_OUR_API)
     }
 
-    pub(super) async fn decide(
-        &self,
-        id: HoldId,
-        verdict: Verdict,
-        reason: &str,
-    ) -> Result<HoldItem> {
-        let body = json!({ "verdict": verdict, "reason": reason }).to_string();
-        let path = format!("/api/v1/holds/{id}/decision");
-        read(self.send(Method::POST, &path, body).await?).await
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
+        let body = self.ask(Method::POST, path, body.to_string()).await?;
+        serde_json::from_slice(&body).context(NOT_OUR_API)
     }
 
-    /// The stream of changes.
-    pub(super) async fn events(&self) -> Result<Incoming> {
-        let response = self.send(Method::GET, "/api/v1/events", String::new()).await?;
+    /// A change whose answer has no body.
+    pub(crate) async fn tell(&self, path: &str, body: &Value) -> Result<()> {
+        self.ask(Method::POST, path, body.to_string()).await.map(drop)
+    }
+
+    /// An answer that goes on.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Incoming> {
+        let response = self.send(Method::GET, path, String::new()).await?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
         Err(refusal(response).await)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        read(self.send(Method::GET, path, String::new()).await?).await
+    async fn ask(&self, method: Method, path: &str, text: String) -> Result<Bytes> {
+        let response = self.send(method, path, text).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        body(response).await
     }
 
     async fn send(&self, method: Method, path: &str, body: String) -> Result<Response<Incoming>> {
@@ -108,14 +110,6 @@ impl Client {
     }
 }
 
-async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T> {
-    if !response.status().is_success() {
-        return Err(refusal(response).await);
-    }
-    let body = body(response).await?;
-    serde_json::from_slice(&body).context("the controller answered something that is not its API")
-}
-
 /// What the controller says of why not.
 async fn refusal(response: Response<Incoming>) -> anyhow::Error {
     let status = response.status();
@@ -136,7 +130,7 @@ async fn body(response: Response<Incoming>) -> Result<Bytes> {
 }
 
 /// Text from the network on a terminal.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     guard_model::RawText::from(text).visible()
 }
 

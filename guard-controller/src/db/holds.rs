@@ -11,6 +11,10 @@ use guard_proto::v1::SignedDecision;
 use sha2::{Digest as _, Sha256};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 
+/// How long after its deadline a host that has not said that it is through may still ask for a
+/// hold: its clock may be behind.
+const AFTER_DEADLINE_MS: u64 = 3600 * 1000;
+
 /// A request as it is stored: what the engine needs, and what the row's version was.
 #[derive(Clone, Debug)]
 pub struct StoredHold {
@@ -149,6 +153,40 @@ pub async fn set_opened(
     .await
     .doing("note that a hold was opened")?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Whether somebody may still decide a hold, or its host ask for it again.
+///
+/// # Errors
+/// The database refused.
+pub async fn is_under_way(
+    db: impl SqliteExecutor<'_>,
+    id: HoldId,
+    now_unix_ms: u64,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query(
+        "SELECT 1 FROM holds WHERE hold_id = ? AND (state IN ('pending', 'partly_approved') \
+         OR finished = 0 AND deadline_unix_ms > ?)",
+    )
+    .bind(id.to_string())
+    .bind(int(now_unix_ms.saturating_sub(AFTER_DEADLINE_MS)))
+    .fetch_optional(db)
+    .await
+    .doing("see whether a hold is under way")?;
+    Ok(found.is_some())
+}
+
+/// Removes a hold: its payload was erased from the log.
+///
+/// # Errors
+/// The database refused.
+pub async fn forget(tx: &mut SqliteConnection, id: HoldId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM holds WHERE hold_id = ?")
+        .bind(id.to_string())
+        .execute(tx)
+        .await
+        .doing("remove a hold")?;
+    Ok(())
 }
 
 /// One request, for the engine.

@@ -44,6 +44,8 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is removed is overwritten: an erased payload must not stay in a free page.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -74,6 +76,17 @@ impl Db {
     /// The database is closed or out of reach.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")
+    }
+
+    /// Moves everything from the write-ahead log into the database and empties it, so that nothing
+    /// that was removed stays there. Left to the next checkpoint while somebody reads.
+    ///
+    /// # Errors
+    /// The database is closed or out of reach.
+    pub async fn scrub(&self) -> Result<(), StoreError> {
+        let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
+        sqlx::query(pragma).fetch_all(&self.writer).await.doing("empty the write-ahead log")?;
+        Ok(())
     }
 
     /// Waits for the last transaction and closes.

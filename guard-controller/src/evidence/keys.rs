@@ -19,6 +19,11 @@ pub(super) struct LogKeys {
     origin: String,
 }
 
+/// The file with the key that signs.
+pub(super) fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("log.key")
+}
+
 impl LogKeys {
     /// The keys of the log `origin`; the first is made if there is none.
     pub(super) fn new(dir: &Path, origin: String) -> Self {
@@ -26,7 +31,7 @@ impl LogKeys {
     }
 
     fn path(&self) -> PathBuf {
-        self.dir.join("log.key")
+        path(&self.dir)
     }
 
     fn next_path(&self) -> PathBuf {

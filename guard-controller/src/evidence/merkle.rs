@@ -1,20 +1,20 @@
 //! [`EvidenceStore`] in the Merkle log, with an index in the database.
 
 use super::{
-    Appended, Entry, EvidenceStore,
+    Appended, Entry, EvidenceStore, copies,
     keys::LogKeys,
     rows,
     writer::{Append, Command, Writer, blocking, is_rotation},
 };
 use crate::{
-    EvidenceFilter, StoreError, StoredRecord,
-    db::{Db, Doing as _, int, parse},
+    EvidenceFilter, StoreError, StoredRecord, clock,
+    db::{Db, Doing as _, holds, int, parse},
 };
 use futures::future::BoxFuture;
 use guard_audit::{
     Event, LogEntry, LogReader, Record,
     log::{
-        BATCH_BYTES_MAX, BATCH_MAX, Dir, DirReader, Log, LogError, Storage as _, TILE_WIDTH,
+        BATCH_BYTES_MAX, BATCH_MAX, Dir, DirReader, Log, LogError, Proof, Storage as _, TILE_WIDTH,
         VerifierKey,
     },
 };
@@ -52,6 +52,11 @@ pub fn log_dir(state_dir: &Path) -> PathBuf {
 /// The log's name for outsiders.
 fn origin(own_id: HostId) -> String {
     format!("guard/log/{own_id}")
+}
+
+/// The controller of a log of that name.
+pub(super) fn own_id(origin: &str) -> Option<HostId> {
+    origin.strip_prefix("guard/log/")?.parse().ok()
 }
 
 impl MerkleEvidence {
@@ -121,21 +126,34 @@ impl MerkleEvidence {
         &self.rotating
     }
 
-    /// Whether the payload of an entry may go: its kind and its leaf hash, if so.
-    pub(crate) async fn erasable(&self, at: u64) -> Result<Result<[u8; 32], String>, StoreError> {
-        let mut connection = self.db.read().acquire().await.doing("look an entry up")?;
-        let kind = rows::kind(&mut connection, at).await?;
-        Ok(match kind {
-            None => Err(format!("there is no entry {at}")),
-            Some((_, true)) => Err(format!("the payload of entry {at} is erased already")),
-            Some((kind, _)) if kind == "payload_erased" || kind == "log_key_rotated" => {
-                Err(format!("entry {at} is `{kind}`: verification needs it"))
-            }
-            Some(_) => {
-                let found = self.entries(vec![at]).await?;
-                found.first().map(|e| e.leaf_hash).ok_or_else(|| format!("there is no entry {at}"))
-            }
-        })
+    /// Whether the payload of an entry may go: its leaf hash and its record, if so.
+    pub(crate) async fn erasable(
+        &self,
+        at: u64,
+    ) -> Result<Result<([u8; 32], Record), String>, StoreError> {
+        let Some(entry) = self.entries(vec![at]).await?.into_iter().next() else {
+            return Ok(Err(format!("there is no entry {at}")));
+        };
+        let Some(record) = entry.record else {
+            return Ok(Err(format!("the payload of entry {at} is erased already")));
+        };
+        if matches!(record.event, Event::PayloadErased { .. } | Event::LogKeyRotated { .. }) {
+            let kind = record.event.class();
+            return Ok(Err(format!("entry {at} is `{kind}`: verification needs it")));
+        }
+        if let Some(id) = copies::hold_of(&record)
+            && holds::is_under_way(self.db.read(), id, clock::unix_ms()).await?
+        {
+            let why = "is under way: decide it, and let the host finish it, before it is erased";
+            return Ok(Err(format!("hold {id} {why}")));
+        }
+        Ok(Ok((entry.leaf_hash, record)))
+    }
+
+    /// A proof of an entry, as text.
+    pub(crate) async fn prove(&self, at: u64) -> Result<String, StoreError> {
+        let dir = Dir::new(&self.dir);
+        blocking(move || Ok(Proof::of_entry(&dir, at)?.to_text())).await
     }
 
     /// Erases a payload. The entry that tells of it is in the log already.
@@ -209,9 +227,8 @@ impl MerkleEvidence {
             let Some(Event::PayloadErased { index, .. }) = entry.record.map(|r| r.event) else {
                 continue;
             };
-            let mut connection = self.db.read().acquire().await.doing("look an entry up")?;
-            if rows::kind(&mut connection, index).await?.is_some_and(|(_, erased)| !erased) {
-                drop(connection);
+            let target = self.entries(vec![index]).await?;
+            if target.first().is_some_and(|entry| entry.record.is_some()) {
                 writer.erase(index).await?;
             }
         }

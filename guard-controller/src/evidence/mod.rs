@@ -6,12 +6,17 @@
 //! holds the controller's own records from the transaction of what they tell of until the log has
 //! them.
 
+mod adopt;
+pub(crate) mod copies;
 pub mod index;
 mod keys;
 mod merkle;
 pub mod outbox;
 mod rows;
 mod writer;
+
+pub use adopt::{AdoptError, adopt};
+pub(crate) use writer::chain_of;
 
 pub use merkle::{MerkleEvidence, log_dir};
 

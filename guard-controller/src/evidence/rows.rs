@@ -107,33 +107,12 @@ pub(super) async fn insert(
 
 /// Marks an entry's payload as gone.
 pub(super) async fn set_erased(tx: &mut SqliteConnection, at: u64) -> Result<(), StoreError> {
-    for statement in [
-        "UPDATE log_entries SET erased = 1, session = NULL WHERE log_index = ?",
-        "UPDATE search SET session = NULL, person = NULL, hold = NULL, text = '' \
-         WHERE log_index = ?",
-    ] {
-        sqlx::query(statement)
-            .bind(int(at))
-            .execute(&mut *tx)
-            .await
-            .doing("mark an erased entry")?;
-    }
-    Ok(())
-}
-
-/// What an entry is and whether its payload is gone.
-pub(super) async fn kind(
-    tx: &mut SqliteConnection,
-    at: u64,
-) -> Result<Option<(String, bool)>, StoreError> {
-    let row = sqlx::query("SELECT event, erased FROM log_entries WHERE log_index = ?")
+    sqlx::query("UPDATE log_entries SET erased = 1, session = NULL WHERE log_index = ?")
         .bind(int(at))
-        .fetch_optional(tx)
+        .execute(tx)
         .await
-        .doing("look an entry up")?;
-    let Some(row) = row else { return Ok(None) };
-    let event = row.try_get(0).doing("look an entry up")?;
-    Ok(Some((event, row.try_get(1).doing("look an entry up")?)))
+        .doing("mark an erased entry")?;
+    Ok(())
 }
 
 /// Entries that tell of an erasure.

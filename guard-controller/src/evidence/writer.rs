@@ -3,7 +3,7 @@
 //! What has queued up while a commit was under way forms the next one, so nobody waits for a timer.
 //! After any failure the log is opened anew, by the head that the database has.
 
-use super::{Appended, Entry, Refused, keys::LogKeys, rows};
+use super::{Appended, Entry, Refused, copies, keys::LogKeys, rows};
 use crate::{
     StoreError, clock,
     db::{Db, Doing as _},
@@ -256,15 +256,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Copies first: once the payload is gone, nobody knows what was derived from it.
     pub(super) async fn erase(&mut self, at: u64) -> Result<(), StoreError> {
+        let reader = self.reader.clone();
+        let found = blocking(move || reader.read_raw(at, 1)).await?;
+        let payload = found.into_iter().next().and_then(|entry| entry.payload);
+        let record = payload.and_then(|payload| serde_json::from_slice(&payload.json).ok());
         let mut tx = self.db.write().await?;
+        rows::set_erased(&mut tx, at).await?;
+        if let Some(record) = &record {
+            copies::forget(&mut tx, at, record).await?;
+        }
         let mut log = self.open(&mut tx).await?;
+        tx.commit().await.doing("drop the copies of an erased entry")?;
+        // A crash before this line: the next start finds the payload, and the entry that tells that
+        // it should be gone.
         let log = blocking(move || log.erase(at).map(|()| log)).await?;
         self.log = Some(log);
-        rows::set_erased(&mut tx, at).await?;
-        // A crash before this line: the next start finds the entry that tells of it, and erases
-        // again.
-        tx.commit().await.doing("mark an erased entry")
+        self.db.scrub().await
     }
 }
 
@@ -322,7 +331,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-pub(super) fn chain_of(error: &dyn std::error::Error) -> String {
+/// An error with its causes.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {

@@ -73,6 +73,8 @@ pub struct Index {
     log: Arc<dyn LogReader>,
     /// The first entry that is not indexed.
     next: AtomicU64,
+    /// One step or rebuild at a time: both move `next`.
+    moving: tokio::sync::Mutex<()>,
     held: Mutex<Held>,
     hostnames: Mutex<HashMap<HostId, String>>,
 }
@@ -90,7 +92,14 @@ impl Index {
     /// The database refused.
     pub async fn open(db: Db, log: Arc<dyn LogReader>) -> Result<Self, StoreError> {
         let next = AtomicU64::new(store::next(&db).await?);
-        Ok(Self { db, log, next, held: Mutex::default(), hostnames: Mutex::default() })
+        Ok(Self {
+            db,
+            log,
+            next,
+            moving: tokio::sync::Mutex::default(),
+            held: Mutex::default(),
+            hostnames: Mutex::default(),
+        })
     }
 
     /// Entries of the log.
@@ -110,6 +119,7 @@ impl Index {
     /// # Errors
     /// [`ReadError`]; nothing was indexed.
     pub async fn step(&self) -> Result<usize, ReadError> {
+        let _only = self.moving.lock().await;
         let (next, size) = (self.indexed(), self.size());
         if next > size {
             return Err(ReadError::Shorter { size, indexed: next });
@@ -131,9 +141,19 @@ impl Index {
     /// # Errors
     /// The database refused.
     pub async fn rebuild(&self) -> Result<(), StoreError> {
+        let _only = self.moving.lock().await;
         store::clear(&self.db).await?;
         self.next.store(0, Ordering::Release);
         Ok(())
+    }
+
+    /// Forgets the action of a hold whose payload was erased.
+    pub(crate) async fn forget(&self, id: HoldId) {
+        // A step may have read it before it was erased.
+        let _only = self.moving.lock().await;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.actions.remove(&id);
+        held.order.retain(|known| *known != id);
     }
 
     /// Up to `limit` indexed entries from `from` on, with their events.

@@ -21,7 +21,7 @@ pub(super) async fn next(db: &Db) -> Result<u64, StoreError> {
     parse(("meta", "value", NEXT), value.parse())
 }
 
-/// Adds rows and moves from `before` to `after`, both or neither.
+/// Adds rows, except of erased entries, and moves from `before` to `after`: all or nothing.
 pub(super) async fn append(
     db: &Db,
     rows: &[SearchRow],
@@ -32,6 +32,16 @@ pub(super) async fn append(
     for row in rows {
         insert(&mut tx, row).await?;
     }
+    // Also what was erased between being read and being indexed.
+    sqlx::query(
+        "DELETE FROM search WHERE log_index >= ? AND log_index < ? AND log_index IN \
+         (SELECT log_index FROM log_entries WHERE erased = 1)",
+    )
+    .bind(int(before))
+    .bind(int(after))
+    .execute(&mut *tx)
+    .await
+    .doing("leave erased entries out of the index")?;
     let moved = sqlx::query("UPDATE meta SET value = ? WHERE key = ? AND value = ?")
         .bind(after.to_string())
         .bind(NEXT)

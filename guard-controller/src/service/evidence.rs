@@ -1,7 +1,7 @@
 //! What persons do to the log: erase a payload, replace the key.
 
 use super::Controller;
-use crate::StoreError;
+use crate::{StoreError, evidence::copies};
 use guard_audit::{Event, log::VerifierKey};
 use std::path::Path;
 
@@ -47,24 +47,39 @@ impl Controller {
             return Err(EraseError::Refused(problem));
         }
         self.flush_evidence().await?;
-        let leaf = self.inner.evidence.erasable(index).await?.map_err(EraseError::Refused)?;
+        let (leaf, record) =
+            self.inner.evidence.erasable(index).await?.map_err(EraseError::Refused)?;
         let leaf_hash = hex::encode(leaf);
         let event = Event::PayloadErased { index, leaf_hash, reason: reason.into(), by: by.into() };
         self.audit(event).await?;
         self.flush_evidence().await?;
         // A crash before this line: the next start erases it.
-        Ok(self.inner.evidence.erase(index).await?)
+        self.inner.evidence.erase(index).await?;
+        if let Some(hold) = copies::hold_of(&record) {
+            self.inner.index.forget(hold).await;
+        }
+        Ok(())
     }
 
-    /// Draws a new key for the log. The checkpoint that tells of it is signed by both.
+    /// A proof that an entry is in the log (C2SP tlog-proof, with the leaf as extra data).
+    ///
+    /// # Errors
+    /// There is no such entry, or a file of the log cannot be read.
+    pub async fn prove(&self, index: u64) -> Result<String, StoreError> {
+        self.inner.evidence.prove(index).await
+    }
+
+    /// Draws a new key for the log: the old and the new one. The checkpoint that tells of it is
+    /// signed by both.
     ///
     /// # Errors
     /// Storage failed; the old key signs on until the record is logged.
-    pub async fn rotate_log_key(&self, by: &str) -> Result<VerifierKey, StoreError> {
+    pub async fn rotate_log_key(&self, by: &str) -> Result<(VerifierKey, VerifierKey), StoreError> {
         let _only = self.inner.evidence.rotating().lock().await;
         self.flush_evidence().await?;
+        let old = self.log_key()?;
         self.audit(self.inner.evidence.rotation(by)?).await?;
         self.flush_evidence().await?;
-        self.log_key()
+        Ok((old, self.log_key()?))
     }
 }

@@ -66,6 +66,7 @@ impl Controller {
             waiting: count(self.db(), "SELECT COUNT(*) FROM outbox").await?,
             lost: count(self.db(), "SELECT COUNT(*) FROM search WHERE kind = 'lost'").await?,
             indexed: self.index().indexed(),
+            witnessed: self.inner.witnesses.view(),
             // Last: it only grows.
             size: self.index().size(),
             sinks,

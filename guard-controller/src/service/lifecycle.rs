@@ -10,7 +10,7 @@ use crate::{
     rpc::{self, links::Links},
     search::Index,
     sinks::{self, Worker},
-    web,
+    web, witness,
 };
 use guard_audit::Event;
 use guard_model::HostId;
@@ -99,7 +99,7 @@ impl Controller {
     /// # Errors
     /// [`StartError`] names what is in the way.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        let lock = prepare_state_dir(&config.state_dir)?;
+        let lock = lock_state_dir(&config.state_dir)?;
         let db = Db::open(&config.state_dir.join("controller.db")).await?;
         let own_id = own_id(&db).await?;
         let evidence = MerkleEvidence::open(db.clone(), &config.state_dir, own_id).await?;
@@ -109,11 +109,13 @@ impl Controller {
         let (rpc, rpc_addr) = listen(config.rpc_addr, "guard-agents").await?;
         let index = Index::open(db.clone(), evidence.reader()).await?;
         let (states, sinks) = sinks::prepare(&db, &config.sinks, index.size()).await?;
+        let (witnesses, asking) = witness::prepare(evidence.dir(), &config.witnesses)?;
         let controller = Self {
             inner: Arc::new(Inner {
                 evidence,
                 index,
                 sinks: states,
+                witnesses,
                 outbox: Outbox::new(own_id),
                 decision_key: identity::decision_key(&config.state_dir)?,
                 authority,
@@ -140,6 +142,9 @@ impl Controller {
         for sink in sinks {
             tasks.spawn(Worker::new(controller.clone(), sink).run(until(stopped.clone())));
         }
+        if let Some(worker) = asking {
+            tasks.spawn(worker.run(until(stopped.clone())));
+        }
         Ok(Running { controller, ui_addr, rpc_addr, first_sign_in, stop, tasks, _lock: lock })
     }
 
@@ -164,7 +169,8 @@ impl Controller {
     }
 }
 
-fn prepare_state_dir(dir: &Path) -> Result<File, StartError> {
+/// Makes the state directory if there is none, and takes its lock: one process at a time.
+pub(crate) fn lock_state_dir(dir: &Path) -> Result<File, StartError> {
     let failed = |doing| move |source| StartError::State { path: dir.into(), doing, source };
     DirBuilder::new()
         .recursive(true)

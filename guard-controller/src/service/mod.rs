@@ -23,6 +23,7 @@ pub use decide::REASON_BYTES_MAX;
 pub use evidence::EraseError;
 pub use intake::{HoldRefused, REQUEST_BYTES_MAX};
 pub use lifecycle::Running;
+pub(crate) use lifecycle::lock_state_dir;
 
 use crate::{
     Change, Config, StoreError,
@@ -33,6 +34,7 @@ use crate::{
     rpc::links::Links,
     search::Index,
     sinks::SinkState,
+    witness::WitnessState,
 };
 use ed25519_dalek::SigningKey;
 use guard_audit::Event;
@@ -63,6 +65,7 @@ struct Inner {
     evidence: MerkleEvidence,
     index: Index,
     sinks: Vec<Arc<SinkState>>,
+    witnesses: Arc<WitnessState>,
     outbox: Outbox,
     authority: Authority,
     decision_key: SigningKey,

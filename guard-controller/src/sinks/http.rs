@@ -33,7 +33,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const SHOWN_BYTES_MAX: usize = 200;
 
 /// A receiver.
-pub(super) struct Client {
+pub(crate) struct Client {
     host: String,
     port: u16,
     /// `Host` of requests.
@@ -45,14 +45,14 @@ pub(super) struct Client {
 }
 
 /// What it answered.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
 }
 
 impl Client {
     /// For `url`. Nothing is opened yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         sink: &str,
         url: &str,
         files: &TlsFiles,
@@ -95,7 +95,7 @@ impl Client {
     }
 
     /// Sends a POST to `path` below the URL and reads the answer.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &mut self,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],

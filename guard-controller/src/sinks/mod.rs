@@ -26,6 +26,7 @@ pub use spec::{Format, Scheme, SinkSpec, SinksFile, Start, Target, TlsFiles};
 pub use state::SinkView;
 
 pub(crate) use cursor::reset;
+pub(crate) use http::Client;
 pub(crate) use state::SinkState;
 pub(crate) use worker::{Worker, prepare};
 

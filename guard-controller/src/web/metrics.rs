@@ -66,6 +66,20 @@ async fn log_and_sinks(app: &App, out: &mut Exposition) -> Result<(), Problem> {
     out.one("guard_outbox_records", "gauge", help, health.waiting);
     let help = "Entries of the log that tell of lost records or events.";
     out.one("guard_log_loss_entries", "gauge", help, health.lost);
+    let witnessed = &health.witnessed;
+    if witnessed.quorum > 0 {
+        let help = "Entries that a quorum of witnesses has cosigned.";
+        out.one("guard_log_witnessed_entries", "gauge", help, witnessed.size);
+        out.metric("guard_witness_entries", "gauge", "Entries that this witness has cosigned.");
+        for witness in &witnessed.witnesses {
+            out.value("guard_witness_entries", &[("witness", &witness.name)], witness.size);
+        }
+        out.metric("guard_witness_failing", "gauge", "1 if it was asked last in vain.");
+        for witness in &witnessed.witnesses {
+            let failing = u64::from(witness.failing.is_some());
+            out.value("guard_witness_failing", &[("witness", &witness.name)], failing);
+        }
+    }
     type Field = fn(&crate::sinks::SinkView) -> u64;
     let fields: [(&'static str, &str, &str, Field); 7] = [
         ("guard_sink_next_index", "gauge", "First index not delivered.", |sink| sink.next),

@@ -114,7 +114,11 @@ pub(crate) const ROUTES: &[Route] = &[
     read("/api/v1/evidence", Access::Reader),
     read("/api/v1/evidence/search", Access::Reader),
     read("/api/v1/evidence/{id}", Access::Reader),
+    read("/api/v1/evidence/{id}/proof", Access::Reader),
+    write("/api/v1/evidence/{id}/erase", Access::Admin),
     read("/api/v1/log", Access::Reader),
+    write("/api/v1/log/reindex", Access::Admin),
+    write("/api/v1/log/rotate-key", Access::Admin),
     write("/api/v1/sinks/{name}/replay", Access::Admin),
     read("/api/v1/users", Access::Admin),
     write("/api/v1/users", Access::Admin),
@@ -169,7 +173,7 @@ fn ui() -> Router<Arc<App>> {
 }
 
 fn rest() -> Router<Arc<App>> {
-    use api::{events, evidence, holds, openapi, people, search, sessions};
+    use api::{events, evidence, holds, log, openapi, people, search, sessions};
     Router::new()
         .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/me", get(people::me))
@@ -184,7 +188,11 @@ fn rest() -> Router<Arc<App>> {
         .route("/api/v1/evidence", get(evidence::export))
         .route("/api/v1/evidence/search", get(search::search))
         .route("/api/v1/evidence/{id}", get(search::show))
+        .route("/api/v1/evidence/{id}/proof", get(log::prove))
+        .route("/api/v1/evidence/{id}/erase", post(log::erase))
         .route("/api/v1/log", get(search::health))
+        .route("/api/v1/log/reindex", post(log::reindex))
+        .route("/api/v1/log/rotate-key", post(log::rotate_key))
         .route("/api/v1/sinks/{name}/replay", post(search::replay))
         .route("/api/v1/users", get(people::users).post(people::create_user))
         .route("/api/v1/users/{name}/sign-in-link", post(people::sign_in_link))

@@ -2,7 +2,7 @@
 
 use crate::support::{Agent, actor, boot, events, start};
 use guard_audit::{Event, Record, log};
-use guard_controller::{EvidenceFilter, Role, Running};
+use guard_controller::{EvidenceFilter, Role, Running, evidence};
 use guard_model::{HoldState, SessionId, Verdict};
 use guard_proto::v1::{EvidenceBatch, EvidenceRecord, from_host::Message};
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ async fn evidence_about_another_host_or_that_is_no_record_is_refused() {
     for (record_json, word) in [
         (b"{".to_vec(), "not a record"),
         (vec![0xff], "UTF-8"),
-        (vec![b' '; guard_controller::evidence::RECORD_BYTES_MAX + 1], "bytes"),
+        (vec![b' '; evidence::RECORD_BYTES_MAX + 1], "bytes"),
         (serde_json::to_vec(&lost(&agent, 2)).unwrap(), "sequence differs"),
         (serde_json::to_vec(&Record { boot: boot(), ..lost(&agent, 1) }).unwrap(), "boot differs"),
     ] {
@@ -206,7 +206,8 @@ async fn an_erased_payload_is_gone_and_a_new_key_is_believed_over_restarts() {
     agent.evidence_ack().await;
     let all = controller.evidence(&EvidenceFilter::default()).await.unwrap();
     let at = all.iter().find(|stored| stored.record == secret).unwrap().position - 1;
-    let second = controller.rotate_log_key("ann").await.unwrap();
+    let (old, second) = controller.rotate_log_key("ann").await.unwrap();
+    assert_eq!(first.as_str(), old.as_str());
     assert_ne!(first.as_str(), second.as_str());
     controller.erase_evidence(at, " ", "ann").await.unwrap_err();
     controller.erase_evidence(1 << 40, "asked for", "ann").await.unwrap_err();
@@ -267,7 +268,7 @@ async fn what_an_earlier_version_stored_is_moved_into_the_log() {
 async fn a_record_of_its_own_that_the_log_would_not_take_is_counted_as_lost() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path()).await;
-    let reason = "x".repeat(guard_controller::evidence::RECORD_BYTES_MAX);
+    let reason = "x".repeat(evidence::RECORD_BYTES_MAX);
     running.controller.audit(Event::Stopped { component: "x".into(), reason }).await.unwrap();
     let lost = Event::Lost { counter: "record_too_large".into(), count: 1 };
     assert_eq!(events(&running.controller).await.last(), Some(&lost));
@@ -309,4 +310,102 @@ async fn the_controllers_own_records_have_no_gap_over_restarts() {
     assert_eq!(count(|event| matches!(event, Event::Started { .. })), 4);
     assert_eq!(count(|event| matches!(event, Event::Stopped { .. })), 3);
     running.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_erased_holds_row_is_gone_and_one_under_way_is_not_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let controller = &running.controller;
+    let ann = actor(controller, "ann", &[Role::Approver]).await;
+    let mut agent = Agent::linked(&running).await;
+    let mut held = agent.request(1, 1);
+    held.session.command = vec!["a-secret-argument".into()];
+    agent.held(&held).await;
+    let event = Event::Held { request: Box::new(held.clone()) };
+    let record = of_session(&agent, held.session.id, 1, event);
+    agent.evidence(std::slice::from_ref(&record)).await;
+    agent.evidence_ack().await;
+    let all = controller.evidence(&EvidenceFilter::default()).await.unwrap();
+    let at = all.iter().find(|stored| stored.record == record).unwrap().position - 1;
+    let refused = async || {
+        let refused = controller.erase_evidence(at, "asked for", "ann").await.unwrap_err();
+        assert!(refused.to_string().contains("under way"), "{refused}");
+    };
+    refused().await;
+    controller.decide(held.hold_id, &ann, Verdict::Allow, "x").await.unwrap();
+    // The host may still ask again: it has not said that it is through.
+    refused().await;
+    controller.hold_finished(agent.enrolled.host, held.hold_id, true).await.unwrap();
+    controller.erase_evidence(at, "asked for", "ann").await.unwrap();
+    assert_eq!(controller.hold(held.hold_id).await.unwrap(), None);
+    let session = controller.session(held.session.id).await.unwrap().unwrap();
+    assert_eq!(session.summary.info.command, []);
+    assert_eq!(session.summary.info.name, held.session.name);
+    // Once the host links anew it has nothing to ask, and the request stays gone.
+    drop(agent);
+    running.shutdown().await;
+    let running = start(dir.path()).await;
+    assert_eq!(running.controller.hold(held.hold_id).await.unwrap(), None);
+    running.shutdown().await;
+    for file in std::fs::read_dir(dir.path().join("state")).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let found = bytes.windows(17).any(|window| window == b"a-secret-argument");
+        assert!(!found, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_database_from_a_backup_adopts_the_log_and_one_that_is_ahead_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, copy) = (dir.path().join("state"), dir.path().join("copy"));
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    agent.evidence(&[lost(&agent, 1)]).await;
+    agent.evidence_ack().await;
+    running.shutdown().await;
+    let cp = |from: &str, to: &std::path::Path| {
+        let from = state.join(from);
+        let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(done.unwrap().success());
+    };
+    std::fs::create_dir(&copy).unwrap();
+    cp("controller.db", &copy);
+    cp("log", &copy);
+    let running = start(dir.path()).await;
+    let mut agent = Agent::link(running.rpc_addr, &agent.enrolled, agent.boot, &[]).await;
+    assert_eq!(agent.evidence_ack().await, 1);
+    let more: Vec<_> = (2..=300).map(|sequence| lost(&agent, sequence)).collect();
+    agent.evidence(&more).await;
+    agent.evidence_ack().await;
+    running.controller.erase_evidence(100, "asked for", "ann").await.unwrap();
+    running.shutdown().await;
+    // The files as they were and the database as it is: nothing that was acknowledged is dropped.
+    let newest = dir.path().join("newest");
+    std::fs::rename(state.join("log"), &newest).unwrap();
+    std::fs::rename(copy.join("log"), state.join("log")).unwrap();
+    let refused = evidence::adopt(&state).await.unwrap_err().to_string();
+    assert!(refused.contains("has committed"), "{refused}");
+    std::fs::remove_dir_all(state.join("log")).unwrap();
+    std::fs::rename(&newest, state.join("log")).unwrap();
+    // The database as it was and the files as they are.
+    std::fs::rename(copy.join("controller.db"), state.join("controller.db")).unwrap();
+    let report = evidence::adopt(&state).await.unwrap();
+    assert!(report.is_sound() && report.erased == 1, "{report:?}");
+    let running = start(dir.path()).await;
+    let mut agent = Agent::link(running.rpc_addr, &agent.enrolled, agent.boot, &[]).await;
+    assert_eq!(agent.evidence_ack().await, 300);
+    agent.evidence(&[lost(&agent, 301)]).await;
+    assert_eq!(agent.evidence_ack().await, 301);
+    let key = running.controller.log_key().unwrap();
+    running.shutdown().await;
+    assert_eq!(verified(dir.path(), &key).problems.lines, [""; 0]);
+    // A damaged log is not adopted.
+    let path = state.join("log/payload/000");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[60] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let damaged = evidence::adopt(&state).await.unwrap_err();
+    assert!(matches!(damaged, evidence::AdoptError::Damaged(_)), "{damaged}");
 }

@@ -245,8 +245,34 @@ shapes! {
         waiting: u64,
         /// Entries that tell of lost records or events.
         lost: u64,
+        /// What witnesses have cosigned.
+        witnessed: Witnessed,
         /// The sinks, in the order of their configuration.
         sinks: Vec<Sink>,
+    }
+
+    /// What witnesses have cosigned.
+    Witnessed {
+        /// How many must cosign; 0: none is configured.
+        quorum: usize,
+        /// Entries that so many have cosigned.
+        size: u64,
+        /// When that was last, ms since 1970; 0: never since the start.
+        unix_ms: u64,
+        /// Each of them, in the order of their configuration.
+        witnesses: Vec<Witness>,
+    }
+
+    /// One witness.
+    Witness {
+        /// The name of its key.
+        name: String,
+        /// Where it is asked.
+        url: String,
+        /// Entries that it has cosigned.
+        size: u64,
+        /// Why it has not cosigned what it was last asked for; null if it has.
+        failing: Option<String>,
     }
 
     /// One sink.

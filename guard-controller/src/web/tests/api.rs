@@ -75,6 +75,11 @@ async fn what_is_described_is_what_is_sent() {
     same_fields("session in full", &session, schema::SessionInFull::FIELDS);
     let users = web.get(&all, "/api/v1/users").await.json();
     same_fields("user", &users["users"][0], schema::User::FIELDS);
+    let health = web.get(&all, "/api/v1/log").await.json();
+    same_fields("log", &health, schema::LogHealth::FIELDS);
+    same_fields("witnessed", &health["witnessed"], schema::Witnessed::FIELDS);
+    let witness = serde_json::to_value(crate::witness::WitnessView::default()).unwrap();
+    same_fields("witness", &witness, schema::Witness::FIELDS);
     web.bearer("all").await;
     let tokens = web.get(&all, "/api/v1/tokens").await.json();
     same_fields("token", &tokens["tokens"][0], schema::Token::FIELDS);

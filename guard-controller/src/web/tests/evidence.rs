@@ -200,6 +200,48 @@ async fn the_logs_health_and_the_metrics_tell_of_every_sink() {
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
 }
 
+#[tokio::test]
+async fn the_log_is_changed_by_administrators_only_and_each_change_says_by_whom() {
+    let web = Web::start().await;
+    let ann = web.browser("ann", &[Role::Approver, Role::Auditor]).await;
+    let adm = web.browser("adm", &[Role::Admin]).await;
+    let loss = Event::Lost { counter: "a-secret".into(), count: 3 };
+    web.controller().audit(loss).await.unwrap();
+    web.indexed().await;
+    let at = web.found(&adm, "text=a-secret").await[0]["index"].as_u64().unwrap();
+    let erase = format!("/api/v1/evidence/{at}/erase");
+    let why = serde_json::json!({ "reason": "ticket 97" });
+    for path in [&erase, "/api/v1/log/reindex", "/api/v1/log/rotate-key"] {
+        let answer = web.post_json(&ann, path, &why).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        let forged = Browser { csrf: String::new(), ..adm.clone() };
+        let answer = web.post_json(&forged, path, &why).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    let proof = web.get(&ann, &format!("/api/v1/evidence/{at}/proof")).await;
+    assert!(proof.text.starts_with("c2sp.org/tlog-proof@v1\nextra "), "{}", proof.text);
+    let beyond = web.get(&ann, "/api/v1/evidence/99999/proof").await;
+    assert_eq!(beyond.status, StatusCode::NOT_FOUND);
+    let answer = web.post_json(&adm, &erase, &serde_json::json!({ "reason": " " })).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text);
+    let answer = web.post_json(&adm, &erase, &why).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+    let answer = web.post_json(&adm, &erase, &why).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text);
+    let answer = web.post_json(&adm, "/api/v1/log/rotate-key", &Value::Null).await;
+    let keys = answer.json();
+    assert_ne!(keys["old"], keys["new"]);
+    assert_eq!(keys["new"], web.controller().log_key().unwrap().as_str());
+    let answer = web.post_json(&adm, "/api/v1/log/reindex", &Value::Null).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    web.indexed().await;
+    assert_eq!(web.found(&ann, "text=a-secret").await.len(), 0);
+    for kind in ["payload_erased", "log_key_rotated"] {
+        let found = web.found(&ann, &format!("kind={kind}")).await;
+        assert_eq!(found[0]["record"]["by"], "adm", "{kind}");
+    }
+}
+
 /// Every sample is of a metric that was declared just before, with a number.
 fn well_formed(text: &str) {
     let mut declared = "";
