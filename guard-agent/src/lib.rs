@@ -14,6 +14,7 @@ pub mod driver;
 pub mod engine;
 pub mod kernel;
 pub mod link;
+pub mod selector;
 pub mod service;
 pub mod session;
 pub mod socket;

@@ -5,6 +5,7 @@ use clap::Parser;
 use guard_agent::{
     kernel::load::{BPFFS, EbpfConfig},
     link::tls::CaPin,
+    selector::{Selector, Selectors},
     service::{AgentError, Config, ControllerConfig, OBJECT_DEFAULT, run},
     socket::PATH_DEFAULT,
     spool::{LIMIT_DEFAULT, read::export},
@@ -43,6 +44,10 @@ struct Args {
     /// Compiled eBPF programs.
     #[arg(long, env = "GUARD_EBPF_OBJECT", value_name = "FILE", default_value = OBJECT_DEFAULT)]
     ebpf_object: PathBuf,
+    /// Make sessions of a program, a user or a cgroup from their first instruction, without `guard
+    /// run`: program=PATH,as=NAME, uid=N,as=NAME or cgroup=PATH,as=NAME (repeatable).
+    #[arg(long, value_name = "WHAT,as=NAME")]
+    select: Vec<Selector>,
     /// Longest hold, seconds.
     #[arg(long, value_name = "S", default_value_t = 600,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -112,6 +117,7 @@ fn config(args: Args) -> Result<Config> {
         policy: Arc::new(policy(&args.policy)?),
         controller: args.controller.map(|url| ControllerConfig { url, join }),
         spool_limit_bytes: args.spool_limit << 20,
+        selectors: Selectors::resolve(args.select)?,
         ebpf: EbpfConfig {
             object,
             pin_root: PathBuf::from(BPFFS).join("guard"),

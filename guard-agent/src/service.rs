@@ -19,6 +19,7 @@ use crate::{
         identity::{Identity, IdentityError},
         tls::CaPin,
     },
+    selector::Selectors,
     session::Sessions,
     socket::{self, Socket, SocketError},
     spool::{Spool, SpoolConfig, SpoolError},
@@ -69,6 +70,8 @@ pub struct Config {
     pub controller: Option<ControllerConfig>,
     /// Most bytes of evidence on disk.
     pub spool_limit_bytes: u64,
+    /// What is a session without `guard run`.
+    pub selectors: Selectors,
     /// What to load into the kernel.
     pub ebpf: EbpfConfig,
 }
@@ -256,6 +259,7 @@ pub async fn run_with<K: Kernel>(
         engine: Engine::new(host, boot, Limits::default()),
         decider: Decider::new(config.policy.clone(), host, boot, facts.hostname),
         sessions: Sessions::new(host, boot),
+        selectors: config.selectors,
         proc: Proc::default(),
         spool,
         link,

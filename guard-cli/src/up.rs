@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use guard_agent::{
     kernel::load::{BPFFS, EbpfConfig},
+    selector::{Selector, Selectors},
     service::{self as agent, AgentError, ControllerConfig, OBJECT_DEFAULT},
     socket::{
         PATH_DEFAULT,
@@ -92,6 +93,10 @@ pub(crate) struct Up {
     /// approve.
     #[arg(long, env = "SUDO_USER", value_name = "ACCOUNT")]
     own_account: Vec<String>,
+    /// Make sessions of a program, a user or a cgroup from their first instruction, without `guard
+    /// run`: program=PATH,as=NAME, uid=N,as=NAME or cgroup=PATH,as=NAME (repeatable).
+    #[arg(long, value_name = "WHAT,as=NAME")]
+    select: Vec<Selector>,
     /// Longest hold, seconds; the policy may ask for less.
     #[arg(long, value_name = "S", default_value_t = 600,
         value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -112,6 +117,7 @@ impl Up {
     pub(crate) fn execute(self) -> Result<ExitCode> {
         // The policy first: its author need not be root to learn what is wrong with it.
         let policy = Arc::new(policy::load(&self.policy)?);
+        let selectors = Selectors::resolve(self.select.clone())?;
         if !nix::unistd::geteuid().is_root() {
             let error = "`guard up` needs root: sudo guard up".to_owned();
             return Err(WithCode { code: FAILED, error }.into());
@@ -127,11 +133,11 @@ impl Up {
             .with_writer(std::io::stderr)
             .init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(self.serve(policy))?;
+        runtime.block_on(self.serve(policy, selectors))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn serve(self, policy: Arc<Policy>) -> Result<()> {
+    async fn serve(self, policy: Arc<Policy>, selectors: Selectors) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         create_private(&self.state)?;
@@ -139,7 +145,7 @@ impl Up {
             .with_context(|| format!("cannot read {}", self.ebpf_object.display()))?;
         let mut running = Controller::start(self.controller_config(policy.clone())?).await?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let agent = self.agent_config(&running, policy, object).await?;
+        let agent = self.agent_config(&running, policy, selectors, object).await?;
         let agent = agent::run(agent, async {
             // An error means that `stop` is gone: stop as well.
             let _ = stopped.await;
@@ -192,6 +198,7 @@ impl Up {
         &self,
         running: &Running,
         policy: Arc<Policy>,
+        selectors: Selectors,
         object: Vec<u8>,
     ) -> Result<agent::Config> {
         // A token at every start: used only by a host that has not joined, or whose certificate has
@@ -207,6 +214,7 @@ impl Up {
                 join: Some((Zeroizing::new(join.token), pin)),
             }),
             spool_limit_bytes: LIMIT_DEFAULT,
+            selectors,
             ebpf: EbpfConfig {
                 object,
                 pin_root: Path::new(BPFFS).join("guard"),

@@ -1,6 +1,6 @@
 //! Kernel events: what each means for engine, sessions and evidence.
 
-use super::Driver;
+use super::{Driver, tree::UNNAMED};
 use crate::{
     clock,
     decide::Question,
@@ -50,7 +50,9 @@ impl<K: Kernel> Driver<K> {
                 }
             }
             KernelBody::Selected { selector } => {
-                self.start_unasked(&header, format!("selector-{selector}"));
+                // Not configured any more: a record that the last guard-agent did not read.
+                let name = self.parts.selectors.name(selector).unwrap_or(UNNAMED).to_owned();
+                self.start_unasked(&header, name);
             }
             KernelBody::Lost { counter, count } => {
                 self.evidence(None, Event::Lost { counter: counter.to_owned(), count });

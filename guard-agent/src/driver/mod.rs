@@ -21,6 +21,7 @@ use crate::{
     engine::{Command, Engine},
     kernel::{Kernel, KernelEvent},
     link::{FromLink, ToLink},
+    selector::Selectors,
     session::{Sessions, state},
     socket::Call,
     spool::Spool,
@@ -32,6 +33,7 @@ use guard_proto::v1;
 use losses::Losses;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc};
+use tree::Unknown;
 
 /// Most events that are handled before commands are carried out: many decisions for one process
 /// become one SIGCONT, and a flood cannot keep the first one waiting.
@@ -84,6 +86,8 @@ pub struct Parts<K> {
     pub decider: Decider,
     /// The sessions.
     pub sessions: Sessions,
+    /// What the kernel makes a session of by itself.
+    pub selectors: Selectors,
     /// `/proc`.
     pub proc: Proc,
     /// Evidence.
@@ -124,6 +128,9 @@ pub enum DriverError {
     /// The kernel's hold table cannot be read, so nothing can be adopted.
     #[error("holds of an earlier guard-agent cannot be adopted")]
     Adopt(#[source] crate::kernel::KernelError),
+    /// The kernel did not take the exec selectors, so what they select would run unwatched.
+    #[error("the kernel does not take --select")]
+    Select(#[source] crate::kernel::KernelError),
 }
 
 /// See the module's documentation.
@@ -149,7 +156,7 @@ impl<K: Kernel> Driver<K> {
     /// Says that it started, and takes over what an earlier guard-agent left (H9).
     ///
     /// # Errors
-    /// [`DriverError::Adopt`].
+    /// [`DriverError::Adopt`], [`DriverError::Select`].
     pub fn start(&mut self) -> Result<(), DriverError> {
         let policy = self.parts.decider.policy();
         let loaded =
@@ -167,7 +174,9 @@ impl<K: Kernel> Driver<K> {
             let error = anyhow::Error::new(error);
             tracing::error!("{error:#}: running sessions lose their names, not their labels");
         }
-        self.find_labels();
+        let selectors = self.parts.selectors.active();
+        self.parts.kernel.set_selectors(selectors).map_err(DriverError::Select)?;
+        self.find_labels(Unknown::Left);
         let holds = self.parts.kernel.holds().map_err(DriverError::Adopt)?;
         for (key, record) in holds {
             if self.parts.kernel.is_alive(&key) {
@@ -376,6 +385,7 @@ impl<K: Kernel> Driver<K> {
         if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
             self.heartbeat();
             self.drop_gone_tasks();
+            self.refresh_selectors();
         }
     }
 
@@ -399,7 +409,7 @@ impl<K: Kernel> Driver<K> {
                 if was_lost {
                     self.losses.save(&self.parts.losses_path, self.parts.boot);
                     // Forks and exits may be among what was lost.
-                    self.find_labels();
+                    self.find_labels(Unknown::Started);
                 }
             }
             Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),

@@ -5,7 +5,7 @@ use super::Driver;
 use crate::{
     clock,
     kernel::{Kernel, pidfd_open},
-    session::{NewSession, principal},
+    session::{HANDLE_SELECTED, NewSession, principal},
 };
 use guard_audit::Event;
 use guard_common::event::Header;
@@ -13,7 +13,16 @@ use guard_model::SessionId;
 use std::os::fd::AsFd as _;
 
 /// Name of a session whose name was lost, or never given.
-const UNNAMED: &str = "unnamed";
+pub(super) const UNNAMED: &str = "unnamed";
+
+/// What becomes of a session that is found by its label and not known, if the kernel began it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It is left to the kernel's record of its beginning, which is still to be read and has its name.
+    Left,
+    /// That record was lost: it is a session without a name.
+    Started,
+}
 
 impl<K: Kernel> Driver<K> {
     /// A labelled task was seen: its session is known from here on, and so is the task.
@@ -42,6 +51,7 @@ impl<K: Kernel> Driver<K> {
         match self.parts.sessions.start(new) {
             Ok(info) => {
                 let (id, info) = (info.id, info.clone());
+                tracing::info!(session = %id, name = info.name, "session, by the kernel");
                 self.parts.sessions.add_task(header.session, header.tid, header.tgid);
                 self.evidence(Some(id), Event::SessionStarted { info });
                 self.save_sessions();
@@ -64,8 +74,18 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
+    /// A selector's program may have been replaced since, its cgroup made anew.
+    pub(super) fn refresh_selectors(&mut self) {
+        if self.parts.selectors.refresh() {
+            match self.parts.kernel.set_selectors(self.parts.selectors.active()) {
+                Ok(()) => tracing::info!("what is selected has changed"),
+                Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),
+            }
+        }
+    }
+
     /// Looks at every process for a label: at start, and after losses.
-    pub(super) fn find_labels(&mut self) {
+    pub(super) fn find_labels(&mut self, unknown: Unknown) {
         let pids = match self.parts.proc.pids() {
             Ok(pids) => pids,
             Err(error) => return tracing::error!(%error, "/proc cannot be listed"),
@@ -81,6 +101,10 @@ impl<K: Kernel> Driver<K> {
                 }
             };
             let Some(label) = label else { continue };
+            let is_unknown = !self.parts.sessions.contains(label.session);
+            if unknown == Unknown::Left && is_unknown && label.session & HANDLE_SELECTED != 0 {
+                continue;
+            }
             for tid in self.parts.proc.tids(pid) {
                 let uid = self.parts.proc.uid(pid).unwrap_or(u32::MAX);
                 let session = label.session;

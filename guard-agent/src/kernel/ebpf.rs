@@ -68,26 +68,6 @@ impl Ebpf {
             labels,
         })
     }
-
-    /// Replaces all exec selectors; the value is the selector's index in the configuration.
-    ///
-    /// # Errors
-    /// The map refused one (full).
-    pub fn set_selectors(&mut self, selectors: &[(SelectorKey, u64)]) -> Result<(), KernelError> {
-        let old: Vec<_> = self.selectors.keys().filter_map(Result::ok).collect();
-        for Wire(key) in old {
-            if !selectors.iter().any(|(kept, _)| *kept == key) {
-                absent_is_fine(self.selectors.remove(&Wire(key)))
-                    .map_err(map_failed("remove an exec selector"))?;
-            }
-        }
-        for (key, index) in selectors {
-            self.selectors
-                .insert(Wire(*key), index, 0)
-                .map_err(map_failed("set an exec selector"))?;
-        }
-        Ok(())
-    }
 }
 
 fn map_failed(call: &'static str) -> impl FnOnce(MapError) -> KernelError {
@@ -198,6 +178,22 @@ impl Kernel for Ebpf {
     fn allow_standing(&mut self, standing: StandingKey) -> Result<(), KernelError> {
         let key = StandingKey { policy_epoch: self.policy_epoch, ..standing };
         self.standing.insert(Wire(key), 1, 0).map_err(map_failed("write a standing permission"))
+    }
+
+    fn set_selectors(&mut self, selectors: &[(SelectorKey, u64)]) -> Result<(), KernelError> {
+        let old: Vec<_> = self.selectors.keys().filter_map(Result::ok).collect();
+        for Wire(key) in old {
+            if !selectors.iter().any(|(kept, _)| *kept == key) {
+                absent_is_fine(self.selectors.remove(&Wire(key)))
+                    .map_err(map_failed("remove an exec selector"))?;
+            }
+        }
+        for (key, index) in selectors {
+            self.selectors
+                .insert(Wire(*key), index, 0)
+                .map_err(map_failed("set an exec selector"))?;
+        }
+        Ok(())
     }
 
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {

@@ -19,7 +19,7 @@ pub(crate) use sys::pidfd_open;
 use guard_common::{
     event::Header,
     hold::{ActionKey, Grant, HoldRecord, StandingKey},
-    label::Label,
+    label::{Label, SelectorKey},
 };
 use guard_model::Action;
 use std::os::fd::BorrowedFd;
@@ -78,7 +78,7 @@ pub enum KernelBody {
     Executed,
     /// An exec selector started a session.
     Selected {
-        /// Index in the configuration.
+        /// Its number ([`crate::selector`]).
         selector: u64,
     },
     /// Records were lost before this one: sequence gap or undecodable.
@@ -154,6 +154,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// The map operation failed.
     fn allow_standing(&mut self, standing: StandingKey) -> Result<(), KernelError>;
+
+    /// Replaces all exec selectors; the value is the number that the kernel's record will have.
+    ///
+    /// # Errors
+    /// The map operation failed, or the map is full.
+    fn set_selectors(&mut self, selectors: &[(SelectorKey, u64)]) -> Result<(), KernelError>;
 
     /// All counters by index (`guard_common::counter`).
     ///

@@ -105,6 +105,13 @@ pub enum InvalidRequest {
     Command(usize),
 }
 
+/// Whether a session may be called that: nothing that looks like something else.
+#[must_use]
+pub fn is_session_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(allowed)
+}
+
 impl Request {
     /// Reads one line.
     ///
@@ -113,8 +120,7 @@ impl Request {
     pub fn parse(line: &[u8]) -> Result<Self, InvalidRequest> {
         let request: Self = serde_json::from_slice(line)?;
         if let Self::Run { name, command } = &request {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(allowed) {
+            if !is_session_name(name) {
                 return Err(InvalidRequest::Name);
             }
             if command.len() > COMMAND_MAX {

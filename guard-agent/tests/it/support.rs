@@ -4,6 +4,7 @@ use guard_agent::{
     driver::EventStream,
     kernel::{EbpfConfig, Kernel, KernelBody, KernelError, KernelEvent},
     link::tls::CaPin,
+    selector::Selectors,
     service::{AgentError, Config, ControllerConfig, State, run_with},
     spool::{LIMIT_DEFAULT, read::export},
 };
@@ -12,7 +13,7 @@ use guard_common::{
     counter::COUNTERS,
     event::{EVENT_CONSUMED, Header, REASON_GRANT},
     hold::{ActionKey, Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS, StandingKey},
-    label::Label,
+    label::{Label, SelectorKey},
 };
 use guard_controller::{Actor, Controller, HoldFilter, HoldView, Role, Running, UserSpec};
 use guard_model::{Action, Coverage, CoverageState, FileAccess, FileRef};
@@ -162,6 +163,10 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn set_selectors(&mut self, _: &[(SelectorKey, u64)]) -> Result<(), KernelError> {
+        Ok(())
+    }
+
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
         Ok(vec![0; COUNTERS as usize])
     }
@@ -200,6 +205,7 @@ impl Agent {
             policy: Arc::new(Policy::default_policy()),
             controller: Some(ControllerConfig { url: format!("https://{controller}"), join }),
             spool_limit_bytes: LIMIT_DEFAULT,
+            selectors: Selectors::default(),
             ebpf: EbpfConfig {
                 object: vec![],
                 pin_root: dir.into(),

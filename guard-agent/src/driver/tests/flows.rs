@@ -1,6 +1,74 @@
 //! From event to grant, from person to grant, from one life to the next.
 
 use super::*;
+use crate::session::HANDLE_SELECTED;
+
+const BY_KERNEL: u64 = HANDLE_SELECTED | 1;
+
+/// One selector, and the number that its records have.
+fn bots() -> (Selectors, u64) {
+    let selectors = Selectors::resolve(vec!["uid=1001,as=bots".parse().unwrap()]).unwrap();
+    let number = selectors.active()[0].1;
+    (selectors, number)
+}
+
+fn selected(selector: u64) -> KernelEvent {
+    KernelEvent { header: header(BY_KERNEL, 0), body: KernelBody::Selected { selector } }
+}
+
+fn started_as(records: &[Record], name: &str) -> usize {
+    count(
+        records,
+        |event| matches!(event, Event::SessionStarted { info } if info.name == name && info.root_pid == std::process::id()),
+    )
+}
+
+#[tokio::test]
+async fn a_session_that_the_kernel_began_has_its_selectors_name_and_evidence() {
+    let mut bench = Bench::new();
+    let (selectors, number) = bots();
+    bench.driver.parts.selectors = selectors;
+    bench.event(selected(number));
+    bench.event(held(BY_KERNEL, 1, "/never"));
+    assert_eq!(bench.kernel.verdicts(), [(1, VERDICT_DENY)]);
+    let (records, _folder) = bench.end();
+    assert_eq!(started_as(&records, "bots"), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_began_between_two_guard_agents_has_its_name() {
+    let kernel = FakeKernel::default();
+    let label = Label { session: BY_KERNEL, ..Label::default() };
+    kernel.inside(|inside| inside.labels.insert(std::process::id(), label));
+    let mut bench = Bench::in_folder(tempfile::tempdir().unwrap(), kernel);
+    // Its record comes after the start; a name that was made up before would stay.
+    let (selectors, number) = bots();
+    bench.driver.parts.selectors = selectors;
+    bench.event(selected(number));
+    let (records, _folder) = bench.end();
+    assert_eq!((started_as(&records, "bots"), started_as(&records, "unnamed")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_record_of_a_selector_that_is_gone_is_a_session_without_a_name() {
+    let mut bench = Bench::new();
+    bench.event(selected(bots().1));
+    let (records, _folder) = bench.end();
+    assert_eq!(started_as(&records, "unnamed"), 1);
+}
+
+#[tokio::test]
+async fn a_start_leaves_the_configured_selectors_in_the_kernel_and_no_others() {
+    let kernel = FakeKernel::default();
+    kernel.inside(|inside| inside.selectors = vec![(SelectorKey::default(), 7)]);
+    let mut bench = Bench::in_folder(tempfile::tempdir().unwrap(), kernel);
+    assert_eq!(bench.kernel.inside(|inside| inside.selectors.clone()), []);
+    let (selectors, _) = bots();
+    let wanted = selectors.active().to_vec();
+    bench.driver.parts.selectors = selectors;
+    bench.driver.start().unwrap();
+    assert_eq!(bench.kernel.inside(|inside| inside.selectors.clone()), wanted);
+}
 
 #[tokio::test]
 async fn what_the_policy_allows_or_denies_is_answered_at_once_and_leaves_evidence() {

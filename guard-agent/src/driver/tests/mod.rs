@@ -24,7 +24,7 @@ use guard_common::{
         Grant, HoldRecord, KIND_CAPABILITY, KIND_OPEN, OBJECT_WORDS, StandingKey, VERDICT_ALLOW,
         VERDICT_DENY,
     },
-    label::Label,
+    label::{Label, SelectorKey},
 };
 use guard_model::{
     Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, SystemOperation, Verdict,
@@ -75,6 +75,7 @@ struct Inside {
     labels: HashMap<u32, Label>,
     counters: Vec<u64>,
     standing: Vec<StandingKey>,
+    selectors: Vec<(SelectorKey, u64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -142,6 +143,11 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn set_selectors(&mut self, selectors: &[(SelectorKey, u64)]) -> Result<(), KernelError> {
+        self.inside(|inside| inside.selectors = selectors.to_vec());
+        Ok(())
+    }
+
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
         Ok(self.inside(|inside| inside.counters.clone()))
     }
@@ -172,6 +178,7 @@ impl Bench {
             engine: Engine::new(HOST, BOOT, Limits::default()),
             decider: Decider::new(policy, HOST, BOOT, "box".into()),
             sessions: Sessions::new(HOST, BOOT),
+            selectors: Selectors::default(),
             proc: Proc::default(),
             spool: Spool::open(&spool).unwrap(),
             link,

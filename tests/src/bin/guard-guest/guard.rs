@@ -38,6 +38,7 @@ pub(crate) struct Guard {
     controller: Child,
     agent: Child,
     policy: Option<PathBuf>,
+    select: Vec<String>,
     ca_pin: String,
     sign_in: Option<String>,
     api: Api,
@@ -66,9 +67,9 @@ impl Guard {
             fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
         let addr = SocketAddr::from(([127, 0, 0, 1], UI_PORT));
         let api = Api { addr, token: token.trim().to_owned() };
-        let agent = start_agent(policy.as_deref(), &ca_pin)?;
+        let agent = start_agent(policy.as_deref(), &ca_pin, &[])?;
         let sign_in = text("sign_in");
-        let mut guard = Self { controller, agent, policy, ca_pin, sign_in, api };
+        let mut guard = Self { controller, agent, policy, select: vec![], ca_pin, sign_in, api };
         guard.wait_for_agent()?;
         Ok(guard)
     }
@@ -128,8 +129,15 @@ impl Guard {
 
     /// Starts guard-agent again on the same state.
     pub(crate) fn restart_agent(&mut self) -> Result<(), Trouble> {
-        self.agent = start_agent(self.policy.as_deref(), &self.ca_pin)?;
+        self.agent = start_agent(self.policy.as_deref(), &self.ca_pin, &self.select)?;
         self.wait_for_agent()
+    }
+
+    /// Stops guard-agent in order and starts it again with these `--select`.
+    pub(crate) fn select(&mut self, selectors: &[&str]) -> Result<(), Trouble> {
+        self.select = selectors.iter().map(|selector| (*selector).to_owned()).collect();
+        end(&mut self.agent);
+        self.restart_agent()
     }
 
     /// Makes guard-agent stand still.
@@ -151,19 +159,24 @@ impl Guard {
     /// Stops both in order: guard-agent's last evidence first.
     pub(crate) fn stop(&mut self) {
         for child in [&mut self.agent, &mut self.controller] {
-            let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
-            // SAFETY: no pointers.
-            unsafe { libc::kill(pid, libc::SIGTERM) };
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while child.try_wait().is_ok_and(|status| status.is_none()) {
-                if Instant::now() > deadline {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break;
-                }
-                thread::sleep(PAUSE);
-            }
+            end(child);
         }
+    }
+}
+
+/// Asks a part of Guard to end, and makes it end.
+fn end(child: &mut Child) {
+    let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
+    // SAFETY: no pointers.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().is_ok_and(|status| status.is_none()) {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            break;
+        }
+        thread::sleep(PAUSE);
     }
 }
 
@@ -215,7 +228,7 @@ fn start_controller(policy: Option<&Path>) -> Result<(Child, Value), Trouble> {
     }
 }
 
-fn start_agent(policy: Option<&Path>, ca_pin: &str) -> Result<Child, Trouble> {
+fn start_agent(policy: Option<&Path>, ca_pin: &str, select: &[String]) -> Result<Child, Trouble> {
     let mut command = Command::new("/usr/local/bin/guard-agent");
     command
         .args(["--controller", &format!("https://127.0.0.1:{RPC_PORT}")])
@@ -228,6 +241,9 @@ fn start_agent(policy: Option<&Path>, ca_pin: &str) -> Result<Child, Trouble> {
         .stderr(log("guard-agent.log")?);
     if let Some(policy) = policy {
         command.arg("--policy").arg(policy);
+    }
+    for selector in select {
+        command.args(["--select", selector]);
     }
     command.spawn().map_err(|error| format!("guard-agent: {error}"))
 }

@@ -134,8 +134,17 @@ impl Stage {
 
     /// A session from start to end, holds answered by `how`.
     pub(crate) fn session(&self, user: User, how: How, argv: &[&str]) -> Result<Outcome, Trouble> {
+        self.answered(how, || self.start(user, argv))
+    }
+
+    /// What `start` starts, to its end, holds answered by `how`.
+    pub(crate) fn answered(
+        &self,
+        how: How,
+        start: impl FnOnce() -> Result<Running, Trouble>,
+    ) -> Result<Outcome, Trouble> {
         let answering = Answering::start(self.guard.api(), how);
-        let outcome = self.start(user, argv).and_then(Running::finish);
+        let outcome = start().and_then(Running::finish);
         answering.stop();
         outcome
     }

@@ -6,6 +6,7 @@ mod hold;
 mod limit;
 mod reach;
 mod scale;
+mod select;
 mod tree;
 
 use crate::{Trouble, scenario::Stage};
@@ -49,6 +50,14 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_thousand_holds_in_a_row_never_show_513", scale::in_a_row),
     ("two_hundred_processes_held_at_once_each_get_their_answer", scale::processes),
     ("two_hundred_threads_held_at_once_each_get_their_answer", scale::threads),
+    ("a_selected_program_is_a_session_before_its_first_instruction", select::program),
+    ("a_selected_users_programs_are_sessions", select::user),
+    ("what_runs_in_a_selected_cgroup_is_a_session", select::cgroup),
+    (
+        "what_is_not_selected_stays_unlabelled_and_a_selector_that_is_gone_selects_nothing",
+        select::unselected,
+    ),
+    ("a_session_that_began_while_guard_agent_was_away_is_held_and_has_its_name", select::meanwhile),
     ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("a_full_ring_buffer_denies_and_counts", limit::ring_full),
