@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod demo;
+mod figures;
 mod run;
 mod setup;
 mod test;
@@ -38,6 +39,8 @@ enum Verb {
     Vm(vm::Arguments),
     /// Runs all checks: format, lints, unit and property tests, VM scenarios, browser
     Test(test::Arguments),
+    /// Measures holds by the thousand in a VM, and says whether any went wrong
+    Figures(figures::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Build => setup::for_build().and_then(build::everything).map(|_| ExitCode::SUCCESS),
         Verb::Vm(arguments) => vm::run(arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -70,6 +70,8 @@ pub enum Task {
     Scenarios(Vec<String>),
     /// Guard in a VM whose kernel runs without the BPF LSM: it has to refuse ([`WITHOUT_BPF_LSM`]).
     WithoutBpfLsm,
+    /// How long holds take and whether any goes wrong: `figures.json` ([`Figures`]).
+    Figures,
     /// The scripted coding agent; whoever has the page outside decides.
     Demo {
         /// The page stays up for that many seconds after the agent's end.
@@ -198,4 +200,60 @@ pub struct RunResult {
     pub drops: std::collections::BTreeMap<String, u64>,
     /// Evidence records by kind.
     pub evidence: std::collections::BTreeMap<String, u64>,
+}
+
+/// Name of the file with [`Figures`] among those that the VM sends.
+pub const FIGURES_FILE: &str = "figures.json";
+
+/// What [`Task::Figures`] measured, by the VM's own monotonic clock.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Figures {
+    /// Kernel release.
+    pub kernel: String,
+    /// Holds that were lost, answered wrongly or seen as errno 513, and parts that could not be
+    /// measured, in words. Empty: all is well.
+    pub misses: Vec<String>,
+    /// Whether each hold had its outcome.
+    pub tallies: Vec<Tally>,
+    /// How long single holds took.
+    pub spreads: Vec<Spread>,
+    /// Kernel counters of what was lost or denied for want of room; only those above 0.
+    pub drops: std::collections::BTreeMap<String, u64>,
+}
+
+/// Many holds and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Of what kind.
+    pub what: String,
+    /// How many were attempted.
+    pub holds: u64,
+    /// With the outcome that was to be.
+    pub right: u64,
+    /// With another one, 513 included.
+    pub wrong: u64,
+    /// Without any, or without evidence of one.
+    pub lost: u64,
+    /// Seen by the process as errno 513, the kernel's own `ERESTARTNOINTR`.
+    pub seen_513: u64,
+    /// How many were seen to wait at one time.
+    pub at_once: u64,
+    /// Milliseconds until all were answered and had returned: from the first answer where they were
+    /// first made to wait together, else from the start.
+    pub took_ms: u64,
+}
+
+/// The spread of many times, microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// From what to what.
+    pub what: String,
+    /// How many times.
+    pub n: u64,
+    /// Median.
+    pub p50_us: u64,
+    /// 99 of 100 were not longer.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }

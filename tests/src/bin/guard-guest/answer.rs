@@ -1,6 +1,6 @@
 //! Answering person-tier holds through the controller's REST API, as a person would in the page.
 
-use crate::http::Api;
+use crate::{Trouble, http::Api};
 use serde_json::json;
 use std::{
     sync::{
@@ -63,21 +63,29 @@ impl Answering {
     }
 }
 
-/// Answers every hold that is pending now; one that ended meanwhile is somebody else's.
-pub(crate) fn answer_pending(api: &Api, how: How) {
-    let Ok(page) = api.get("/api/v1/holds?state=pending&limit=200") else { return };
+/// Answers every hold that is pending now; one that ended meanwhile is somebody else's. How many there
+/// were.
+pub(crate) fn answer_pending(api: &Api, how: How) -> usize {
+    let Ok(page) = api.get("/api/v1/holds?state=pending&limit=200") else { return 0 };
     let holds = page.get("holds").or(Some(&page)).and_then(|holds| holds.as_array().cloned());
-    for hold in holds.unwrap_or_default() {
-        let Some(id) = hold_id(&hold) else { continue };
+    let holds = holds.unwrap_or_default();
+    for hold in &holds {
+        let Some(id) = hold_id(hold) else { continue };
         let deny = match how {
             How::Deny => true,
-            How::ByName => object_text(&hold).contains("deny"),
+            How::ByName => object_text(hold).contains("deny"),
             How::Approve | How::Nothing => false,
         };
         let verdict = if deny { "deny" } else { "allow" };
-        let body = json!({ "verdict": verdict, "reason": "answered by cargo xtask vm" });
-        let _ = api.post(&format!("/api/v1/holds/{id}/decision"), &body);
+        let _ = decide(api, id, verdict);
     }
+    holds.len()
+}
+
+/// Decides one hold: `allow` or `deny`.
+pub(crate) fn decide(api: &Api, id: &str, verdict: &str) -> Result<(), Trouble> {
+    let body = json!({ "verdict": verdict, "reason": "answered by cargo xtask vm" });
+    api.post(&format!("/api/v1/holds/{id}/decision"), &body).map(drop)
 }
 
 fn hold_id(hold: &serde_json::Value) -> Option<&str> {

@@ -250,13 +250,17 @@ fn start_agent(policy: Option<&Path>, ca_pin: &str, select: &[String]) -> Result
 
 /// Whether guard-agent answers on its socket and is linked to the controller.
 fn is_linked() -> bool {
+    status().get("link").is_some_and(|link| link == "up")
+}
+
+/// What guard-agent says of itself; null if it does not answer.
+pub(crate) fn status() -> Value {
     let output = Command::new("/usr/local/bin/guard")
         .args(["status", "--json", "--socket", SOCKET])
         .stdin(Stdio::null())
         .output();
-    let Ok(output) = output else { return false };
-    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    status.get("link").is_some_and(|link| link == "up")
+    let Ok(output) = output else { return Value::Null };
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
 /// The end of a log.

@@ -3,7 +3,7 @@
 use crate::Trouble;
 use serde_json::Value;
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -20,6 +20,32 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// An open stream of the controller's changes, after the response's head. HTTP/1.0, so that it comes
+    /// without chunks around it.
+    pub(crate) fn changes(&self, patience: Duration) -> Result<BufReader<TcpStream>, Trouble> {
+        let path = "/api/v1/events";
+        let head = format!(
+            "GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: text/event-stream\r\n\
+             Authorization: Bearer {}\r\n\r\n",
+            self.addr, self.token
+        );
+        let failed = |error: std::io::Error| format!("GET {path}: {error}");
+        let mut stream = TcpStream::connect_timeout(&self.addr, TIMEOUT).map_err(failed)?;
+        stream.set_read_timeout(Some(patience)).map_err(failed)?;
+        stream.write_all(head.as_bytes()).map_err(failed)?;
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).map_err(failed)?;
+        if line.split(' ').nth(1) != Some("200") {
+            return Err(format!("GET {path}: {}", line.trim()));
+        }
+        while line.trim() != "" {
+            line.clear();
+            reader.read_line(&mut line).map_err(failed)?;
+        }
+        Ok(reader)
+    }
+
     /// The status and the body of a request.
     pub(crate) fn request(
         &self,

@@ -2,8 +2,10 @@
 //! xtask put on the payload disk, hands over what was seen, and switches the machine off.
 
 mod answer;
+mod changes;
 mod command;
 mod demo;
+mod figures;
 mod guard;
 mod http;
 mod ports;
@@ -66,8 +68,10 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     if let Task::Scenarios(names) = &job.task {
         return scenario::run_all(ports, names);
     }
-    if matches!(job.task, Task::WithoutBpfLsm) {
-        return refusal::run(ports);
+    match job.task {
+        Task::WithoutBpfLsm => return refusal::run(ports),
+        Task::Figures => return figures::run(ports, &result.kernel),
+        _ => {}
     }
     let mut guard = guard::Guard::start(job.policy)?;
     let mut sign_in = None;
@@ -81,7 +85,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     let ended = match &job.task {
         Task::Command(argv) => command::run(ports, job, argv, Some("vm")),
         Task::Demo { linger_s } => demo::run(ports, job, *linger_s),
-        Task::Scenarios(_) | Task::WithoutBpfLsm => {
+        Task::Scenarios(_) | Task::WithoutBpfLsm | Task::Figures => {
             Err("this task starts Guard by itself".to_owned())
         }
     };

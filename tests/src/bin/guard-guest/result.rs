@@ -5,7 +5,7 @@ use guard_vm_wire::RunResult;
 use serde_json::Value;
 
 /// Counters that mean something was dropped or denied for want of room.
-const DROPS: [&str; 7] = [
+pub(crate) const DROPS: [&str; 7] = [
     "events_lost",
     "denied_ring_full",
     "denied_holds_full",

@@ -50,12 +50,7 @@ pub(crate) struct Running {
 
 /// Plays the named scenarios, or all of them.
 pub(crate) fn run_all(ports: &mut Ports, names: &[String]) -> Result<(), Trouble> {
-    prepare_files()?;
-    let policy = Path::new("/run/guard/scenarios.cedar");
-    fs::write(policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
-    let guard = Guard::start_with(Some(policy))?;
-    ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
-    let mut stage = Stage { guard };
+    let mut stage = Stage::set_up(ports)?;
     let mut failed = 0;
     for (name, play) in scenarios::ALL {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
@@ -108,6 +103,16 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Trouble> {
 }
 
 impl Stage {
+    /// The scenarios' files and policy, and Guard running with them.
+    pub(crate) fn set_up(ports: &mut Ports) -> Result<Self, Trouble> {
+        prepare_files()?;
+        let policy = Path::new("/run/guard/scenarios.cedar");
+        fs::write(policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
+        let guard = Guard::start_with(Some(policy))?;
+        ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
+        Ok(Self { guard })
+    }
+
     /// Starts a session.
     pub(crate) fn start(&self, user: User, argv: &[&str]) -> Result<Running, Trouble> {
         self.spawn(user, Some("scenario"), argv)
@@ -172,9 +177,9 @@ impl Stage {
         Ok(holds.as_array().cloned().unwrap_or_default())
     }
 
-    /// Answers what is pending now.
-    pub(crate) fn answer(&self, how: How) {
-        answer::answer_pending(&self.guard.api(), how);
+    /// Answers what is pending now; how many holds that were.
+    pub(crate) fn answer(&self, how: How) -> usize {
+        answer::answer_pending(&self.guard.api(), how)
     }
 
     /// Waits until guard-agent's evidence has a record that `wanted` accepts.
@@ -203,7 +208,7 @@ impl Stage {
     }
 
     /// Denies what a failed scenario left behind, so that the next one starts clean.
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.answer(How::Deny);
     }
 }
@@ -224,15 +229,20 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub(crate) fn finish(mut self) -> Result<Outcome, Trouble> {
+    pub(crate) fn finish(self) -> Result<Outcome, Trouble> {
+        self.finish_within(SESSION_TIMEOUT)
+    }
+
+    /// Waits for its end for no longer than `patience`; then it is killed.
+    pub(crate) fn finish_within(mut self, patience: Duration) -> Result<Outcome, Trouble> {
         use std::os::unix::process::ExitStatusExt as _;
-        let deadline = Instant::now() + SESSION_TIMEOUT;
+        let deadline = Instant::now() + patience;
         let (status, timed_out) =
             wait(&mut self.child, deadline).map_err(|error| error.to_string())?;
         let mut texts = self.readers.into_iter().map(|reader| reader.join().unwrap_or_default());
         let (out, err) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
         if timed_out {
-            let limit = SESSION_TIMEOUT.as_secs();
+            let limit = patience.as_secs();
             return Err(format!("not ended after {limit} s; stdout {out:?}, stderr {err:?}"));
         }
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));

@@ -12,6 +12,7 @@ const USAGE: &str = "\
 usage: guard-workload COMMAND…
   open PATH            open for reading; prints `ok` or the errno
   loop N PATH          open PATH N times in a row
+  timed N DIR          open DIR/0…N-1 in a row; prints `start end errno` of each (CLOCK_MONOTONIC, ns)
   threads N DIR        N threads open DIR/0…N-1 at once (odd ones are named N-deny)
   processes N DIR      the same with processes
   create-exclusive F   open(O_CREAT|O_EXCL|O_WRONLY) makes F, once, and writes to it
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["open", path] => one::open(path),
         ["loop", n, path] => number(n).and_then(|n| many::in_a_row(n, path)),
+        ["timed", n, dir] => number(n).and_then(|n| many::timed(n, dir)),
         ["threads", n, dir] => number(n).and_then(|n| many::threads(n, dir)),
         ["processes", n, dir] => number(n).and_then(|n| many::processes(n, dir)),
         ["create-exclusive", path] => one::create_exclusive(path),
