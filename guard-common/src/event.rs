@@ -243,7 +243,7 @@ pub struct ForkBody {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SelectedBody {
-    /// Index of the selector in guard-agent's configuration.
+    /// Number of the selector: what guard-agent wrote into the selector map, made from its name.
     pub selector: u64,
 }
 

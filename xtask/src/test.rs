@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Only this part (repeatable)
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Only this kernel (repeatable)
+    /// Only this kernel (repeatable); 6.18 is run only where it is named
     #[arg(long, value_name = "V")]
     kernel: Vec<Kernel>,
     /// Only this VM scenario (repeatable)

@@ -47,7 +47,7 @@ const CONSOLE_LINES: usize = 30;
 The exit status is the command's (128 + signal for a signal, 124 for the timeout), or 201 for trouble
 of our own. docs/vm.md describes the VM, its addresses and what --out holds.")]
 pub(crate) struct Arguments {
-    /// Kernel: 6.1, 6.12 or 7.3
+    /// Kernel: 6.1, 6.12, 6.18 or 7.3
     #[arg(long, value_name = "V", default_value = "7.3")]
     kernel: Kernel,
     /// Policy in Cedar; without one, the shipped policy
