@@ -36,8 +36,6 @@ pub const DENIED_LABEL: u32 = 12;
 pub const CACHE_HITS: u32 = 14;
 /// Actions that cannot be held and were denied at once.
 pub const BLOCKED: u32 = 15;
-/// Times that the paths of the host may have changed under the decision cache, which forgets all.
-pub const PATH_EPOCH: u32 = 16;
 /// Processes killed because their arguments were changed between decision and execution (H12).
 pub const KILLED_ARGV: u32 = 17;
 
@@ -64,7 +62,6 @@ pub const fn name(index: u32) -> &'static str {
         SESSION_HANDLES => "session_handles",
         CACHE_HITS => "cache_hits",
         BLOCKED => "blocked",
-        PATH_EPOCH => "path_epoch",
         KILLED_ARGV => "killed_argv",
         _ => "reserved",
     }

@@ -241,6 +241,35 @@ pub struct StandingKey {
     pub policy_epoch: u32,
 }
 
+/// Key of an allow that the kernel may repeat (map `DECISIONS`, the decision cache). The value is the
+/// `CLOCK_BOOTTIME` time in ns until which it may.
+///
+/// Everything that the decision was about is in the hash, read anew at every attempt: access, object,
+/// the path as it is now, owner, mode, user. So nothing has to be thrown away when a name, a mount or a
+/// file changes: what has changed has another key. Policies have the epoch, and sessions their handle.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DecisionKey {
+    /// Session handle.
+    pub session: u64,
+    /// [`Config::policy_epoch`] at the time.
+    pub policy_epoch: u32,
+    /// `KIND_*`.
+    pub kind: u32,
+    /// Keyed hash (128 bits) of everything else.
+    pub hash: [u64; 2],
+}
+
+/// Most cached decisions: a large build touches some ten thousand files. The least recently used one
+/// goes, and is asked for again.
+pub const DECISIONS_MAX: u32 = 65_536;
+/// How long an allow may be repeated: what the policy reads beside the object (a group's members, say)
+/// counts again after a minute at the latest.
+pub const DECISION_TTL_NS: u64 = 60 * 1_000_000_000;
+
+/// An entry that ends only for want of room.
+pub const DECISION_FOREVER: u64 = u64::MAX;
+
 /// Most standing permissions; a dozen a session is much. The least recently used one goes, which denies.
 pub const STANDING_MAX: u32 = 4096;
 
@@ -303,6 +332,10 @@ const _: () = {
     assert!(offset_of!(StandingKey, access) == 12);
     assert!(offset_of!(StandingKey, flags) == 16);
     assert!(offset_of!(StandingKey, policy_epoch) == 20);
+    assert!(size_of::<DecisionKey>() == 32);
+    assert!(offset_of!(DecisionKey, policy_epoch) == 8);
+    assert!(offset_of!(DecisionKey, kind) == 12);
+    assert!(offset_of!(DecisionKey, hash) == 16);
     assert!(size_of::<Config>() == 32);
     assert!(offset_of!(Config, policy_epoch) == 24);
     assert!(offset_of!(Config, hold_ttl_ns) == 0);

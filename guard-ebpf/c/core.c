@@ -17,8 +17,13 @@ typedef struct {
 	u32 val;
 } kuid_t;
 
+typedef struct {
+	u32 val;
+} kgid_t;
+
 struct super_block {
 	u32 s_dev;
+	unsigned long s_magic;
 } CORE;
 
 struct inode {
@@ -63,14 +68,39 @@ struct file {
 	struct inode *f_inode;
 } CORE;
 
+struct cred {
+	kuid_t uid;
+	kgid_t gid;
+	kuid_t suid;
+	kgid_t sgid;
+	kuid_t euid;
+	kgid_t egid;
+	kuid_t fsuid;
+	kgid_t fsgid;
+} CORE;
+
+struct posix_acl_entry {
+	u64 word;
+};
+
+struct posix_acl {
+	u32 a_count;
+	struct posix_acl_entry a_entries[];
+} CORE;
+
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
 	const char *interp;
 } CORE;
 
-struct cred {
-	kuid_t euid;
+struct fs_struct {
+	struct path root;
+} CORE;
+
+struct vm_area_struct {
+	unsigned long vm_flags;
+	struct file *vm_file;
 } CORE;
 
 struct thread_info {
@@ -86,6 +116,7 @@ struct task_struct {
 	u64 start_boottime;
 	const struct cred *real_cred;
 	char comm[16];
+	struct fs_struct *fs;
 } CORE;
 
 struct pt_regs {
@@ -94,13 +125,25 @@ struct pt_regs {
 	u64 orig_ax;
 } CORE;
 
+struct in6_addr {
+	u64 words[2];
+};
+
 struct sock_common {
+	u32 skc_rcv_saddr;
+	u16 skc_num;
 	u16 skc_family;
+	struct in6_addr skc_v6_rcv_saddr;
 } CORE;
 
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
+} CORE;
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
 } CORE;
 
 struct socket {
@@ -114,6 +157,9 @@ GETTER u32 core_inode_generation(struct inode *i) { return i->i_generation; }
 GETTER u32 core_inode_uid(struct inode *i) { return i->i_uid.val; }
 GETTER u32 core_inode_mode(struct inode *i) { return i->i_mode; }
 GETTER u32 core_inode_nlink(struct inode *i) { return i->i_nlink; }
+
+// PROC_SUPER_MAGIC of include/uapi/linux/magic.h.
+GETTER u32 core_inode_is_procfs(struct inode *i) { return i->i_sb->s_magic == 0x9fa0; }
 
 GETTER struct inode *core_file_inode(struct file *f) { return f->f_inode; }
 GETTER u32 core_file_flags(struct file *f) { return f->f_flags; }
@@ -133,8 +179,12 @@ GETTER u64 core_mount_offset_of_mnt(void) { return __builtin_preserve_field_info
 GETTER u64 core_mount_offset_of_parent(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_parent, 0); }
 GETTER u64 core_mount_offset_of_mountpoint(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_mountpoint, 0); }
 GETTER u64 core_vfsmount_offset_of_root(void) { return __builtin_preserve_field_info(((struct vfsmount *)0)->mnt_root, 0); }
+GETTER struct dentry *core_vfsmount_root(struct vfsmount *m) { return m->mnt_root; }
 GETTER u64 core_dentry_offset_of_parent(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_parent, 0); }
 GETTER u64 core_dentry_offset_of_name(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_name.name, 0); }
+
+GETTER u32 core_acl_count(struct posix_acl *a) { return a->a_count; }
+GETTER void *core_acl_entries(struct posix_acl *a) { return a->a_entries; }
 
 GETTER struct file *core_bprm_file(struct linux_binprm *b) { return b->file; }
 // The kernel sets interp apart from filename once a script (or binfmt_misc) has named its interpreter.
@@ -149,6 +199,21 @@ GETTER u32 core_task_uid(struct task_struct *t) { return t->real_cred->euid.val;
 GETTER char *core_task_comm(struct task_struct *t) { return t->comm; }
 GETTER u32 core_task_status(struct task_struct *t) { return t->thread_info.status; }
 
+GETTER u32 core_cred_uid(struct cred *c) { return c->uid.val; }
+GETTER u32 core_cred_euid(struct cred *c) { return c->euid.val; }
+GETTER u32 core_cred_suid(struct cred *c) { return c->suid.val; }
+GETTER u32 core_cred_fsuid(struct cred *c) { return c->fsuid.val; }
+GETTER u32 core_cred_gid(struct cred *c) { return c->gid.val; }
+GETTER u32 core_cred_egid(struct cred *c) { return c->egid.val; }
+GETTER u32 core_cred_sgid(struct cred *c) { return c->sgid.val; }
+GETTER u32 core_cred_fsgid(struct cred *c) { return c->fsgid.val; }
+
+GETTER u64 core_task_root_dentry(struct task_struct *t) { return (u64)t->fs->root.dentry; }
+GETTER u64 core_task_root_mnt(struct task_struct *t) { return (u64)t->fs->root.mnt; }
+
+GETTER struct file *core_vma_file(struct vm_area_struct *v) { return v->vm_file; }
+GETTER u64 core_vma_flags(struct vm_area_struct *v) { return v->vm_flags; }
+
 GETTER u64 core_regs_si(struct pt_regs *r) { return r->si; }
 GETTER u64 core_regs_dx(struct pt_regs *r) { return r->dx; }
 GETTER u64 core_regs_orig_ax(struct pt_regs *r) { return r->orig_ax; }
@@ -156,6 +221,11 @@ GETTER u64 core_regs_orig_ax(struct pt_regs *r) { return r->orig_ax; }
 GETTER u32 core_socket_type(struct socket *s) { return (u16)s->type; }
 GETTER struct sock *core_socket_sock(struct socket *s) { return s->sk; }
 GETTER u32 core_sock_family(struct sock *k) { return k->__sk_common.skc_family; }
+GETTER u32 core_sock_port(struct sock *k) { return k->__sk_common.skc_num; }
+GETTER u32 core_sock_address(struct sock *k) { return k->__sk_common.skc_rcv_saddr; }
+GETTER void *core_sock_address6(struct sock *k) { return &k->__sk_common.skc_v6_rcv_saddr; }
+GETTER void *core_msg_name(struct msghdr *m) { return m->msg_name; }
+GETTER u32 core_msg_name_len(struct msghdr *m) { return m->msg_namelen; }
 GETTER u32 core_sock_protocol(struct sock *k) { return k->sk_protocol; }
 
 // core has no atomic addition for this target; the instruction exists.

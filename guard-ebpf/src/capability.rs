@@ -40,6 +40,27 @@ fn is_decided_here(syscall: u64) -> bool {
     )
 }
 
+/// The same of 32-bit calls (`arch/x86/entry/syscalls/syscall_32.tbl`), whose last ones have the same
+/// numbers.
+#[inline(always)]
+fn is_decided_here_32(syscall: u64) -> bool {
+    matches!(
+        syscall,
+        124 // adjtimex
+        | 51 // acct
+        | 87 | 115 // swapon, swapoff
+        | 88 // reboot
+        | 110 | 101 // iopl, ioperm
+        | 129 // delete_module
+        | 131 // quotactl
+        | 310 // unshare
+        | 342 // open_by_handle_at
+        | 343 | 405 // clock_adjtime, clock_adjtime64
+        | 346 // setns
+        | 428 | 430..=433 | 442 | 443 | 467
+    )
+}
+
 #[lsm(hook = "capable")]
 pub fn capable(ctx: LsmContext) -> i32 {
     bounded(try_capable(&ctx))
@@ -51,7 +72,9 @@ fn try_capable(ctx: &LsmContext) -> Verdict {
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let capability: u32 = ctx.arg(2);
     let Some(syscall) = task.syscall() else { return Verdict::Allow };
-    if !is_decided_here(syscall) {
+    let decided =
+        if task.is_compat() { is_decided_here_32(syscall) } else { is_decided_here(syscall) };
+    if !decided {
         return Verdict::Allow;
     }
     let key = hold::key(task, KIND_CAPABILITY, capability, syscall as u32);

@@ -7,9 +7,10 @@
 //! consumes a grant of its own and ends the passes.
 
 use crate::{
+    cache,
     file::set_file,
     hold::{self, Ruling},
-    kernel::{Bprm, File, Inode, Task, read_user_str, read_user_word, repeat, touch_user},
+    kernel::{Bprm, File, Inode, Task, read_user_text, read_user_word, repeat},
     lineage::label_of,
     maps::{EVENTS, EXEC_PASSES, ExecPass, PASSES, config},
     record::Record,
@@ -61,7 +62,8 @@ fn try_bprm_check(ctx: &LsmContext) -> Verdict {
         entry.discard(0);
         return Verdict::Allow;
     }
-    let pending = match hold::rule(task, &label, &key) {
+    let cached = cache::of_file(task, &label, &key, inode, file.path().walk());
+    let pending = match hold::rule(task, &label, &key, cached.as_ref()) {
         Ruling::Decided(verdict) => {
             entry.discard(0);
             return settle(task, &key, verdict);
@@ -140,10 +142,7 @@ extern "C" fn read_arg(index: u64, reading: &mut Reading) -> i64 {
     }
     // SAFETY: `at < ARGV_BYTES` leaves room for a whole argument.
     let slot = unsafe { reading.to.add(at as usize) };
-    let mut len = read_user_str(slot, ARG_BYTES as u32, pointer);
-    if len < 0 && touch_user(pointer) {
-        len = read_user_str(slot, ARG_BYTES as u32, pointer);
-    }
+    let len = read_user_text(slot, ARG_BYTES as u32, pointer);
     if len <= 0 || len > ARG_BYTES as i64 {
         reading.argv.flags |= ARGV_UNREADABLE;
         return 1;

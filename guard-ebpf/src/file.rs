@@ -1,10 +1,11 @@
 //! `open` of a file that exists, and of one that `path_mknod` has just granted.
 
 use crate::{
-    hold,
+    cache, hold,
     kernel::{File, Inode, Path, Task},
     lineage::label_of,
     maps::PASSES,
+    receive::note_opened,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -33,6 +34,9 @@ const O_APPEND: u32 = 0o2000;
 /// `__O_TMPFILE`.
 const O_TMPFILE: u32 = 0o20_000_000;
 
+/// Flags that are part of the action: those of the creation are gone once the file is there.
+pub const KEPT_FLAGS: u32 = !(O_CREAT | O_EXCL | O_NOCTTY);
+
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
     bounded(try_file_open(&ctx))
@@ -50,9 +54,10 @@ fn try_file_open(ctx: &LsmContext) -> Verdict {
     let unnamed = flags & O_TMPFILE == O_TMPFILE;
     // An unnamed file has met no path_mknod: a remembered dentry at its address is somebody else's.
     if !unnamed && mode & FMODE_CREATED != 0 && take_creation(task, file) {
+        note_opened(task, &label, access_of(flags, mode), file.inode());
         return Verdict::Allow;
     }
-    let mut access = access(flags, mode);
+    let mut access = access_of(flags, mode);
     let inode = if unnamed {
         // Every restart makes another unnamed inode: the object is the directory.
         access |= ACCESS_TMPFILE;
@@ -63,13 +68,17 @@ fn try_file_open(ctx: &LsmContext) -> Verdict {
     } else {
         file.inode()
     };
-    let flags = flags & !(O_CREAT | O_EXCL | O_NOCTTY);
-    let mut key = hold::key(task, KIND_OPEN, access, flags);
+    let mut key = hold::key(task, KIND_OPEN, access, flags & KEPT_FLAGS);
     set_file(&mut key, inode);
-    hold::answer(task, &label, &key, |body| {
+    let cached = cache::of_file(task, &label, &key, inode, file.path().walk());
+    let verdict = hold::answer_cached(task, &label, &key, cached.as_ref(), |body| {
         // SAFETY: a fresh reservation.
         unsafe { fill(body, inode, file.path()) };
-    })
+    });
+    if matches!(verdict, Verdict::Allow) && !unnamed {
+        note_opened(task, &label, access, inode);
+    }
+    verdict
 }
 
 /// Whether this is the `file_open` of the file whose creation this thread was just granted (H11).
@@ -84,8 +93,9 @@ fn take_creation(task: Task, file: File) -> bool {
     }
 }
 
+/// `ACCESS_*` of a file that is opened with these flags and modes.
 #[inline(always)]
-fn access(flags: u32, mode: u32) -> u32 {
+pub fn access_of(flags: u32, mode: u32) -> u32 {
     let mut access = 0;
     if mode & FMODE_READ != 0 {
         access |= ACCESS_READ;

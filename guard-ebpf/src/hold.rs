@@ -4,6 +4,7 @@
 //! the record first, the answer's SIGCONT can come before the stop, and the task sleeps for ever.
 
 use crate::{
+    cache,
     kernel::{Task, boot_ns, stop_current},
     maps::{EVENTS, GRANTS, HOLDS, STANDING, config, count},
     record::{self, ActionBody, Record, fill_header},
@@ -19,8 +20,8 @@ use guard_common::{
         REASON_NOT_RESTARTABLE, REASON_STALE_GRANT, REASON_UNREADABLE,
     },
     hold::{
-        ActionKey, HOLD_PENDING, HOLD_REANNOUNCE, HOLD_TTL_DEFAULT_NS, HoldRecord, StandingKey,
-        VERDICT_ALLOW, VERDICT_DENY,
+        ActionKey, DecisionKey, GRANT_CACHEABLE, HOLD_PENDING, HOLD_REANNOUNCE,
+        HOLD_TTL_DEFAULT_NS, HoldRecord, StandingKey, VERDICT_ALLOW, VERDICT_DENY,
     },
     label::Label,
 };
@@ -40,9 +41,11 @@ pub struct Pending {
     created_ns: u64,
 }
 
-/// Looks the action up: grant, then hold, then new.
+/// Looks the action up: grant, then hold, then what is remembered at `cached`, then new.
+///
+/// What is remembered comes last: an action that is already held is ended by its own grant.
 #[inline(always)]
-pub fn rule(task: Task, label: &Label, key: &ActionKey) -> Ruling {
+pub fn rule(task: Task, label: &Label, key: &ActionKey, cached: Option<&DecisionKey>) -> Ruling {
     let now = boot_ns();
     // SAFETY: the value is copied at once; a concurrent change is a change before or after.
     let hold = unsafe { HOLDS.get(key) }.copied();
@@ -55,7 +58,13 @@ pub fn rule(task: Task, label: &Label, key: &ActionKey) -> Ruling {
         let hold_id = hold.map_or(0, |hold| hold.hold_id);
         if grant.hold_id != 0 && grant.hold_id == hold_id {
             let _ = HOLDS.remove(key);
-            return Ruling::Decided(consume(task, label, key, &grant, now));
+            let verdict = consume(task, label, key, &grant, now);
+            if let (Verdict::Allow, Some(at)) = (&verdict, cached)
+                && grant.flags & GRANT_CACHEABLE != 0
+            {
+                cache::remember(at);
+            }
+            return Ruling::Decided(verdict);
         }
         // For an earlier hold of the same action: worth nothing, and said so. What follows holds anew.
         record::outcome(
@@ -82,6 +91,7 @@ pub fn rule(task: Task, label: &Label, key: &ActionKey) -> Ruling {
             created_ns: hold.created_ns,
         }),
         Some(_) => Ruling::Decided(stop_again(task, label, key)),
+        None if cached.is_some_and(cache::allows) => Ruling::Decided(Verdict::Allow),
         None => new(task, label, key, now),
     }
 }
@@ -210,7 +220,19 @@ pub fn answer<B: ActionBody>(
     key: &ActionKey,
     fill: impl FnOnce(*mut B),
 ) -> Verdict {
-    match rule(task, label, key) {
+    answer_cached(task, label, key, None, fill)
+}
+
+/// As [`answer`], for an action whose allow may be remembered at `cached`.
+#[inline(always)]
+pub fn answer_cached<B: ActionBody>(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    cached: Option<&DecisionKey>,
+    fill: impl FnOnce(*mut B),
+) -> Verdict {
+    match rule(task, label, key, cached) {
         Ruling::Decided(verdict) => verdict,
         Ruling::Announce(pending) => pending.place(task, label, key, fill),
     }

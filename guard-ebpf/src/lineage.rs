@@ -5,6 +5,7 @@ use crate::{
     kernel::{Bprm, Task, cgroup_id, uid_gid},
     maps::{LABELS, SELECTORS, count},
     record,
+    system::namespace,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{
@@ -36,6 +37,11 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
 fn try_task_alloc(ctx: &LsmContext) -> Verdict {
     let Some(label) = label_of(Task::current()) else { return Verdict::Allow };
     let child: *mut task_struct = ctx.arg(0);
+    let clone_flags: u64 = ctx.arg(1);
+    match namespace::decide(Task::current(), &label, clone_flags) {
+        Verdict::Allow => {}
+        verdict => return verdict,
+    }
     match LABELS.get_or_create(Task::from_ptr(child)) {
         Some(slot) => {
             // SAFETY: a fresh storage slot of a task that does not run yet.

@@ -9,16 +9,20 @@
 #![no_std]
 #![no_main]
 
+mod cache;
 mod capability;
 mod exec;
 mod file;
 mod hold;
 mod kernel;
 mod lineage;
+mod map;
 mod maps;
 mod path;
+mod receive;
 mod record;
 mod socket;
+mod system;
 mod tasks;
 mod verdict;
 

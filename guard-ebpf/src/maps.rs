@@ -1,6 +1,9 @@
 //! The maps, each with its reader and writer.
 
-use crate::kernel::{Task, fetch_add};
+use crate::{
+    kernel::{Task, fetch_add},
+    path::name::PathWork,
+};
 use aya_ebpf::{
     bindings::{
         BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
@@ -13,7 +16,8 @@ use guard_common::{
     counter::COUNTERS as COUNTER_ENTRIES,
     event::RING_BYTES,
     hold::{
-        ActionKey, Config, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord, STANDING_MAX, StandingKey,
+        ActionKey, Config, DECISIONS_MAX, DecisionKey, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord,
+        STANDING_MAX, StandingKey,
     },
     label::{Label, SELECTORS_MAX, SelectorKey},
 };
@@ -88,6 +92,8 @@ pub struct Passes {
     /// Images whose grant was consumed in this exec, so that the restart for a script's interpreter
     /// does not ask for the script again. See `exec.rs`.
     pub exec: [ExecPass; EXEC_PASSES],
+    /// A walk of the decision cache that is under way.
+    pub path: PathWork,
 }
 
 /// One image of an exec chain.
@@ -111,6 +117,10 @@ pub static GRANTS: HashMap<ActionKey, Grant> = HashMap::with_max_entries(GRANTS_
 /// guard-agent writes, the kernel reads: what cannot be held and was allowed beforehand.
 #[map]
 pub static STANDING: LruHashMap<StandingKey, u64> = LruHashMap::with_max_entries(STANDING_MAX, 0);
+
+/// The decision cache: the kernel writes what a grant allows it to repeat. See `cache.rs`.
+#[map]
+pub static DECISIONS: LruHashMap<DecisionKey, u64> = LruHashMap::with_max_entries(DECISIONS_MAX, 0);
 
 /// guard-agent writes; value: index of the selector in its configuration.
 #[map]

@@ -7,7 +7,7 @@
 
 use super::{ebpf::Ebpf, ring::EventSource, wire::Wire};
 use aya::{
-    Btf, EbpfLoader,
+    Btf, BtfError, EbpfLoader,
     maps::{Map, MapData},
     programs::{
         Program, ProgramError,
@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 /// Where bpffs is by convention.
@@ -31,12 +32,13 @@ const LSM_LIST: &str = "/sys/kernel/security/lsm";
 /// The kernel's own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Our maps, all pinned.
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 10] = [
     "LABELS",
     "PASSES",
     "HOLDS",
     "GRANTS",
     "STANDING",
+    "DECISIONS",
     "SELECTORS",
     "EVENTS",
     "COUNTERS",
@@ -84,7 +86,7 @@ pub enum LoadError {
     NoBtf(#[source] io::Error),
     /// The kernel's BTF could not be used.
     #[error("kernel type information at {BTF} is unusable")]
-    BadBtf(#[source] aya::BtfError),
+    BadBtf(#[source] BtfError),
     /// bpffs is not there.
     #[error("{path} is not a bpf file system: `mount -t bpf bpf {BPFFS}`")]
     NoBpffs {
@@ -127,18 +129,24 @@ struct Spec {
     action: &'static str,
     /// Without it nothing else has a meaning.
     essential: bool,
+    /// Not every kernel of the matrix has the hook; without it another hook sees the same.
+    newer: bool,
 }
 
 const fn spec(program: &'static str, action: &'static str) -> Spec {
-    Spec { program, hook: program, action, essential: false }
+    Spec { program, hook: program, action, essential: false, newer: false }
 }
 
 const fn lineage(program: &'static str) -> Spec {
     Spec { essential: true, ..spec(program, "lineage") }
 }
 
+const fn newer(program: &'static str, action: &'static str) -> Spec {
+    Spec { newer: true, ..spec(program, action) }
+}
+
 /// In the order of attaching: labels are inherited before anything asks for one.
-const PROGRAMS: [Spec; 20] = [
+const PROGRAMS: [Spec; 48] = [
     lineage("task_alloc"),
     lineage("bprm_committed_creds"),
     spec("sched_process_fork", "lineage"),
@@ -155,10 +163,38 @@ const PROGRAMS: [Spec; 20] = [
     spec("path_chmod", "chmod"),
     spec("path_chown", "chown"),
     spec("path_truncate", "truncate"),
+    spec("inode_setxattr", "xattr"),
+    spec("inode_removexattr", "xattr"),
+    newer("inode_set_acl", "xattr"),
+    newer("inode_remove_acl", "xattr"),
+    spec("file_receive", "receive"),
+    spec("mmap_file", "map"),
+    spec("file_mprotect", "map"),
+    spec("socket_create", "socket"),
+    spec("socket_bind", "bind"),
+    spec("socket_listen", "listen"),
     spec("socket_connect", "connect"),
+    spec("socket_sendmsg", "send"),
     spec("task_kill", "signal"),
     spec("ptrace_access_check", "ptrace"),
     spec("capable", "capability"),
+    spec("userns_create", "user_namespace"),
+    spec("sb_mount", "mount"),
+    spec("move_mount", "mount"),
+    spec("sb_umount", "unmount"),
+    spec("sb_pivotroot", "chroot"),
+    spec("path_chroot", "chroot"),
+    spec("kernel_read_file", "module"),
+    spec("kernel_load_data", "module"),
+    spec("bpf", "bpf"),
+    spec("perf_event_open", "perf"),
+    spec("inode_init_security_anon", "io_uring"),
+    spec("uring_sqpoll", "io_uring"),
+    spec("uring_override_creds", "io_uring"),
+    spec("uring_cmd", "io_uring"),
+    spec("task_fix_setuid", "setid"),
+    spec("task_fix_setgid", "setid"),
+    spec("settime", "settime"),
 ];
 
 /// The pin directory of this ABI.
@@ -235,7 +271,7 @@ fn adopt(links: &Path, coverage: &mut Vec<Coverage>) -> bool {
     if !pinned(COMPLETE) {
         return false;
     }
-    for spec in &PROGRAMS {
+    for spec in PROGRAMS.iter().filter(|spec| !spec.newer || pinned(spec.program)) {
         let (state, reason) = if pinned(spec.program) {
             (CoverageState::Enforced, "")
         } else {
@@ -271,15 +307,18 @@ fn attach_all(
     // The hash key has to be there before the first hook runs.
     configure(config, open_map(maps, "CONFIG")?)?;
     for spec in &PROGRAMS {
+        let start = Instant::now();
         let attached = attach(&mut object, spec.program, spec.hook, &btf, links);
+        tracing::debug!(program = spec.program, took_ms = start.elapsed().as_millis(), "tried");
         match attached {
             Ok(()) => {
                 coverage.push(covered(spec, CoverageState::Enforced, String::new()));
             }
-            Err(why) if spec.essential => {
+            Err(Refused { no_hook: true, .. }) if spec.newer => {}
+            Err(Refused { why, .. }) if spec.essential => {
                 return Err(LoadError::Lineage { program: spec.program, why });
             }
-            Err(why) => {
+            Err(Refused { why, .. }) => {
                 tracing::error!(program = spec.program, why, "the kernel refused a program");
                 coverage.push(covered(spec, CoverageState::Absent, why));
             }
@@ -289,15 +328,30 @@ fn attach_all(
     fs::create_dir(&path).map_err(|error| LoadError::Pin { path, why: error.to_string() })
 }
 
-/// Loads, attaches and pins one program; the error is what the kernel said, cut to be readable.
+/// Why a program is not attached.
+struct Refused {
+    /// What the kernel said, cut to be readable.
+    why: String,
+    /// The kernel has no such hook.
+    no_hook: bool,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self { why, no_hook: false }
+    }
+}
+
+/// Loads, attaches and pins one program.
 fn attach(
     object: &mut aya::Ebpf,
     name: &str,
     hook: &str,
     btf: &Btf,
     links: &Path,
-) -> Result<(), String> {
-    let program = object.program_mut(name).ok_or("not in guard-ebpf.o")?;
+) -> Result<(), Refused> {
+    let missing = || "not in guard-ebpf.o".to_owned();
+    let program = object.program_mut(name).ok_or_else(missing)?;
     let link: Result<FdLink, ProgramError> = (|| match program {
         Program::Lsm(lsm) => {
             lsm.load(hook, btf)?;
@@ -311,7 +365,10 @@ fn attach(
         }
         _ => Err(ProgramError::UnexpectedProgramType),
     })();
-    let link = link.map_err(|error| cut(&chain(&error)))?;
+    let link = link.map_err(|error| Refused {
+        why: cut(&chain(&error)),
+        no_hook: matches!(error, ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })),
+    })?;
     link.pin(links.join(name)).map_err(|error| chain(&error))?;
     Ok(())
 }

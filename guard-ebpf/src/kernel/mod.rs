@@ -5,6 +5,7 @@
 //! load again.
 
 mod bprm;
+mod cred;
 mod getters;
 mod object;
 mod socket;
@@ -12,15 +13,18 @@ mod task;
 mod user;
 
 pub use bprm::Bprm;
-pub use object::{Dentry, File, Inode, Path, Step, Walk, walk_from};
-pub use socket::Socket;
+pub use cred::{Cred, first_other};
+pub use object::{Acl, Dentry, File, Inode, Mount, Path, Step, Vma, Walk, walk_from};
+pub use socket::{Message, Socket};
 pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};
-pub use user::{read_user_str, read_user_word, touch_user};
+pub use user::{read_user_text, read_user_word};
 
 use aya_ebpf::{
+    EbpfContext as _,
     cty::c_void,
     helpers::generated::{
-        bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+        bpf_get_func_arg, bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel,
+        bpf_probe_read_kernel_str,
     },
     programs::LsmContext,
 };
@@ -52,6 +56,18 @@ pub fn read_kernel_str(to: *mut u8, size: u32, from: *const u8) -> i64 {
 pub fn pointer_arg(ctx: &LsmContext, n: usize) -> *const u8 {
     let pointer: Raw = ctx.arg(n);
     pointer.cast()
+}
+
+/// The raw pointer argument `n` of a hook, which may be null.
+///
+/// Up to 6.12 the verifier takes every typed argument for non-null and removes a check for null; what
+/// this helper returns is a number to it.
+#[inline(always)]
+pub fn nullable_arg(ctx: &LsmContext, n: u32) -> *const u8 {
+    let mut value = 0u64;
+    // SAFETY: the hook's own context and a local.
+    let result = unsafe { bpf_get_func_arg(ctx.as_ptr(), n, &raw mut value) };
+    if result == 0 { value as *const u8 } else { core::ptr::null() }
 }
 
 /// Adds to a counter in a map and returns its old value.

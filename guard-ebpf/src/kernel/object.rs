@@ -1,12 +1,13 @@
 //! Inodes, dentries, paths and files.
 
 use super::getters::{
-    Raw, core_dentry_inode, core_dentry_name, core_dentry_name_len, core_dentry_offset_of_name,
-    core_dentry_offset_of_parent, core_dentry_parent, core_file_dentry, core_file_flags,
-    core_file_inode, core_file_mode, core_file_path, core_inode_dev, core_inode_generation,
-    core_inode_ino, core_inode_mode, core_inode_nlink, core_inode_uid, core_mount_offset_of_mnt,
+    Raw, core_acl_count, core_acl_entries, core_dentry_inode, core_dentry_name,
+    core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
+    core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
+    core_file_path, core_inode_dev, core_inode_generation, core_inode_ino, core_inode_is_procfs,
+    core_inode_mode, core_inode_nlink, core_inode_uid, core_mount_offset_of_mnt,
     core_mount_offset_of_mountpoint, core_mount_offset_of_parent, core_path_dentry, core_path_mnt,
-    core_vfsmount_offset_of_root,
+    core_vfsmount_offset_of_root, core_vfsmount_root, core_vma_file, core_vma_flags,
 };
 use aya_ebpf::{
     helpers::generated::{bpf_d_path, bpf_probe_read_kernel, bpf_probe_read_kernel_str},
@@ -47,6 +48,13 @@ impl Inode {
     pub fn mode(self) -> u32 {
         // SAFETY: as for `dev`.
         unsafe { core_inode_mode(self.0) }
+    }
+
+    /// Whether it is of procfs, where one path means another file for every process.
+    #[inline(always)]
+    pub fn is_procfs(self) -> bool {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_is_procfs(self.0) != 0 }
     }
 
     /// Whether no directory names it (memfd, deleted).
@@ -148,6 +156,31 @@ impl Path {
     }
 }
 
+/// A mount.
+#[derive(Clone, Copy)]
+pub struct Mount(pub(super) Raw);
+
+impl Mount {
+    /// Argument `n` of a hook whose prototype has a `struct vfsmount *` there.
+    #[inline(always)]
+    pub fn arg(ctx: &LsmContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+
+    /// The root directory of what is mounted.
+    #[inline(always)]
+    pub fn root(self) -> Dentry {
+        // SAFETY: a typed vfsmount pointer; `mnt_root` is never null.
+        Dentry(unsafe { core_vfsmount_root(self.0) })
+    }
+
+    /// Starts a walk from the mount point.
+    #[inline(always)]
+    pub fn walk(self) -> Walk {
+        Walk { dentry: self.root().0, mnt: self.0 }
+    }
+}
+
 /// A walk from a dentry of the same mount as `path`.
 #[inline(always)]
 pub fn walk_from(dentry: Dentry, path: Path) -> Walk {
@@ -217,6 +250,23 @@ impl Walk {
         Step::Crossed
     }
 
+    /// Whether the walk stands at this dentry of this mount.
+    #[inline(always)]
+    pub fn is_at(&self, [dentry, mnt]: [u64; 2]) -> bool {
+        self.dentry as u64 == dentry && self.mnt as u64 == mnt
+    }
+
+    /// Address of the component's name; goes to its parent.
+    #[inline(always)]
+    pub fn name(&mut self) -> Option<*const u8> {
+        // SAFETY: relocated constants.
+        let (name_at, parent_at) =
+            unsafe { (core_dentry_offset_of_name(), core_dentry_offset_of_parent()) };
+        let name = Self::read(self.dentry, name_at)?;
+        self.dentry = Self::read(self.dentry, parent_at)?;
+        Some(name.cast())
+    }
+
     /// Copies the name of the component and goes to its parent; length with NUL or negative errno.
     #[inline(always)]
     pub fn read_name(&mut self, to: *mut u8, size: u32) -> i64 {
@@ -243,6 +293,13 @@ impl File {
     #[inline(always)]
     pub fn arg(ctx: &LsmContext, n: usize) -> Self {
         Self(ctx.arg(n))
+    }
+
+    /// As [`File::arg`], where the prototype of some kernels says that it may be null.
+    #[inline(always)]
+    pub fn nullable_arg(ctx: &LsmContext, n: usize) -> Option<Self> {
+        let file: Raw = core::hint::black_box(ctx.arg(n));
+        (!file.is_null()).then_some(Self(file))
     }
 
     #[inline(always)]
@@ -275,5 +332,61 @@ impl File {
     pub fn mode(self) -> u32 {
         // SAFETY: as for `inode`.
         unsafe { core_file_mode(self.0) }
+    }
+}
+
+/// A mapping.
+#[derive(Clone, Copy)]
+pub struct Vma(pub(super) Raw);
+
+impl Vma {
+    /// Argument `n` of a hook whose prototype has a `struct vm_area_struct *` there.
+    #[inline(always)]
+    pub fn arg(ctx: &LsmContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+
+    /// The file that is mapped; `None` for anonymous memory.
+    #[inline(always)]
+    pub fn file(self) -> Option<File> {
+        // SAFETY: a typed vma pointer.
+        let file = core::hint::black_box(unsafe { core_vma_file(self.0) });
+        (!file.is_null()).then_some(File(file))
+    }
+
+    /// `VM_*`.
+    #[inline(always)]
+    pub fn flags(self) -> u64 {
+        // SAFETY: as for `file`.
+        unsafe { core_vma_flags(self.0) }
+    }
+}
+
+/// An access control list.
+#[derive(Clone, Copy)]
+pub struct Acl(pub(super) Raw);
+
+/// `struct posix_acl_entry`: tag, permissions, id.
+const ACL_ENTRY_BYTES: u64 = 8;
+
+impl Acl {
+    /// Argument `n` of a hook whose prototype has a `struct posix_acl *` there, which is not null.
+    #[inline(always)]
+    pub fn arg(ctx: &LsmContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+
+    /// Where its entries begin.
+    #[inline(always)]
+    pub fn entries(self) -> *const u8 {
+        // SAFETY: a typed pointer; the entries lie behind the head.
+        unsafe { core_acl_entries(self.0) }.cast()
+    }
+
+    /// Bytes of its entries.
+    #[inline(always)]
+    pub fn bytes(self) -> u64 {
+        // SAFETY: a typed pointer; the verifier checks the relocated load.
+        u64::from(unsafe { core_acl_count(self.0) }) * ACL_ENTRY_BYTES
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     getters::{
         core_regs_dx, core_regs_orig_ax, core_regs_si, core_task_comm, core_task_flags,
-        core_task_parent_tgid, core_task_pid, core_task_start, core_task_status, core_task_tgid,
-        core_task_uid,
+        core_task_parent_tgid, core_task_pid, core_task_root_dentry, core_task_root_mnt,
+        core_task_start, core_task_status, core_task_tgid, core_task_uid,
     },
     read_kernel,
 };
@@ -43,6 +43,10 @@ mod task_flags {
 const NR_IO_URING_ENTER: u64 = 426;
 const NR_EXECVE: u64 = 59;
 const NR_EXECVEAT: u64 = 322;
+const NR32_EXECVE: u64 = 11;
+const NR32_EXECVEAT: u64 = 358;
+/// Set in the number of a call by the x32 convention (`arch/x86/include/uapi/asm/unistd.h`).
+const X32_BIT: u64 = 0x4000_0000;
 /// A 32-bit system call (`arch/x86/include/asm/thread_info.h`).
 const TS_COMPAT: u32 = 0x0002;
 const SIGSTOP: u32 = 19;
@@ -118,12 +122,36 @@ impl Task {
         unsafe { bpf_task_pt_regs(self.0) as *mut pt_regs }
     }
 
+    /// Dentry and mount of its root directory, to compare with a walk's end; a fault reads as 0.
+    #[inline(always)]
+    pub fn root(self) -> [u64; 2] {
+        // SAFETY: as for `tid`.
+        unsafe { [core_task_root_dentry(self.0.cast()), core_task_root_mnt(self.0.cast())] }
+    }
+
+    /// Whether the system call is a 32-bit one, whose numbers are others
+    /// (`arch/x86/entry/syscalls/syscall_32.tbl`; the same from 424 on).
+    #[inline(always)]
+    pub fn is_compat(self) -> bool {
+        // SAFETY: as for `tid`.
+        unsafe { core_task_status(self.0.cast()) & TS_COMPAT != 0 }
+    }
+
+    /// Whether the task is in an `execve`.
+    #[inline(always)]
+    pub fn is_executing(self) -> bool {
+        if self.is_compat() {
+            return matches!(self.syscall(), Some(NR32_EXECVE | NR32_EXECVEAT));
+        }
+        matches!(self.syscall(), Some(NR_EXECVE | NR_EXECVEAT))
+    }
+
     /// The system call that the task is in, or `None` outside of one.
     #[inline(always)]
     pub fn syscall(self) -> Option<u64> {
         // SAFETY: typed pt_regs; the verifier checks the relocated load.
         let number = unsafe { core_regs_orig_ax(self.regs().cast()) };
-        (number.cast_signed() >= 0).then_some(number)
+        (number.cast_signed() >= 0).then_some(number & !X32_BIT)
     }
 
     /// Whether a stop and `-ERESTARTNOINTR` bring this very check back (H5).
@@ -144,8 +172,7 @@ impl Task {
     /// calling convention is another one (32-bit, x32).
     #[inline(always)]
     pub fn exec_argv(self) -> Option<u64> {
-        // SAFETY: as for `tid`.
-        if unsafe { core_task_status(self.0.cast()) } & TS_COMPAT != 0 {
+        if self.is_compat() {
             return None;
         }
         let regs = self.regs().cast();

@@ -25,6 +25,8 @@ use guard_common::{
 
 /// `truncate(2)`. An open with `O_TRUNC` and `ftruncate` were decided when the file was opened.
 const NR_TRUNCATE: u64 = 76;
+const NR32_TRUNCATE: u64 = 92;
+const NR32_TRUNCATE64: u64 = 193;
 
 #[lsm(hook = "path_unlink")]
 pub fn path_unlink(ctx: LsmContext) -> i32 {
@@ -238,10 +240,18 @@ pub fn path_chown(ctx: LsmContext) -> i32 {
 
 #[lsm(hook = "path_truncate")]
 pub fn path_truncate(ctx: LsmContext) -> i32 {
-    if Task::current().syscall() != Some(NR_TRUNCATE) {
+    if !is_truncate(Task::current()) {
         return 0;
     }
     bounded(change(&ctx, KIND_TRUNCATE, 0, 0))
+}
+
+#[inline(always)]
+fn is_truncate(task: Task) -> bool {
+    if task.is_compat() {
+        return matches!(task.syscall(), Some(NR32_TRUNCATE | NR32_TRUNCATE64));
+    }
+    task.syscall() == Some(NR_TRUNCATE)
 }
 
 /// A file's own attributes or content change. `extra` is part of the object.

@@ -8,8 +8,9 @@
 //! component by component, to the root of the mount namespace. In a plain chroot that is the path from
 //! outside; in a container, whose root is the root of its mount namespace, it is the same path.
 
+mod attribute;
 mod change;
-mod name;
+pub mod name;
 
 use crate::{
     file::set_file,

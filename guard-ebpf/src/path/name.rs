@@ -1,8 +1,8 @@
 //! Names and paths on hooks that may not call `bpf_d_path`.
 
 use crate::{
-    kernel::{Dentry, Inode, Path, Step, Walk, read_kernel_str, repeat},
-    maps::config,
+    kernel::{Dentry, Inode, Path, Step, Task, Walk, read_kernel_str, repeat},
+    maps::{PASSES, config},
 };
 use core::ptr::addr_of_mut;
 use guard_common::{
@@ -68,6 +68,78 @@ extern "C" fn hash_piece(index: u64, hashing: &mut TextHashing) -> i64 {
     if len < 32 {
         hashing.done = 1;
         return 1;
+    }
+    0
+}
+
+/// Adds the names from where `from` stands up to the task's own root to a keyed hash: what `bpf_d_path`
+/// makes a path of. `None`: they cannot be read, or the root is not on the way.
+#[inline(always)]
+pub fn path_hash(task: Task, state: SipHash, from: Walk) -> Option<SipHash> {
+    let passes = PASSES.get_or_create(task)?;
+    // SAFETY: a non-null slot that only this thread touches.
+    let work = unsafe { addr_of_mut!((*passes).path) };
+    // SAFETY: as above.
+    unsafe { *work = PathWork { walk: from, root: task.root(), state, name: 0, done: 0 } };
+    let mut hashing = PathHashing { work };
+    repeat(HASH_TURNS, hash_path, &mut hashing);
+    // SAFETY: as above.
+    unsafe { ((*work).done == 1).then_some((*work).state) }
+}
+
+/// Turns of a path hash: one for every 31 bytes of a component, one for every mount.
+const HASH_TURNS: u32 = 1024;
+
+/// What [`hash_path`] works on. In the thread's own storage: up to 6.1 it does not fit on the stack
+/// beside an action.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PathWork {
+    walk: Walk,
+    root: [u64; 2],
+    state: SipHash,
+    /// Where the rest of a component's name is; 0: the next step finds one.
+    name: u64,
+    done: u64,
+}
+
+struct PathHashing {
+    work: *mut PathWork,
+}
+
+/// One turn of the loop in [`path_hash`]; as a callback, the verifier looks at it once.
+extern "C" fn hash_path(_: u64, hashing: &mut PathHashing) -> i64 {
+    let work = hashing.work;
+    // SAFETY: the slot of `path_hash`, which only this thread touches.
+    unsafe {
+        if (*work).name == 0 {
+            let mut walk = (*work).walk;
+            if walk.is_at((*work).root) {
+                (*work).done = 1;
+                return 1;
+            }
+            match walk.step() {
+                Step::Component => {}
+                Step::Crossed => {
+                    (*work).walk = walk;
+                    return 0;
+                }
+                Step::Root | Step::Unreadable => return 1,
+            }
+            let Some(name) = walk.name() else { return 1 };
+            (*work).walk = walk;
+            (*work).name = name as u64;
+        }
+        let mut words = [0u64; 4];
+        let at = (*work).name;
+        let len = read_kernel_str(words.as_mut_ptr().cast(), 32, at as *const u8);
+        if len <= 0 {
+            return 1;
+        }
+        let state = (*work).state;
+        (*work).state = state.word(words[0]).word(words[1]).word(words[2]).word(words[3]);
+        // A piece that fills the buffer may have been cut.
+        (*work).name = if len < 32 { 0 } else { at.wrapping_add(31) };
     }
     0
 }

@@ -448,6 +448,8 @@ fn doors_to_the_outside_and_raw_sockets_are_held() {
     check(DEV, &socket(SocketOperation::Bind, at("127.0.0.1", 8080), 1), "allow");
     check(DEV, &socket(SocketOperation::Bind, at("0.0.0.0", 0), 2), "allow");
     check(DEV, &socket(SocketOperation::Bind, at("0.0.0.0", 8080), 1), "hold open-doors");
+    check(DEV, &socket(SocketOperation::Listen, at("0.0.0.0", 0), 1), "hold unbound-doors");
+    check(DEV, &socket(SocketOperation::Listen, at("127.0.0.1", 8080), 1), "allow");
     check(DEV, &socket(SocketOperation::Send, at("203.0.113.9", 53), 2), "hold network");
     check(DEV, &socket(SocketOperation::Create, family(2), 1), "allow");
     check(DEV, &socket(SocketOperation::Create, family(2), 3), "hold raw-sockets");

@@ -50,13 +50,43 @@ fn numbers(key: &ActionKey) -> Vec<u8> {
     let text = match key.kind {
         KIND_NAMESPACE => format!("clone flags {:#x}", key.flags),
         KIND_BPF => format!("command {}", key.flags),
-        KIND_PERF => format!("type {}", key.flags),
+        KIND_MODULE | KIND_KEXEC => kernel_file(key.flags).to_owned(),
+        KIND_MOUNT if key.access != 0 => "moved from".to_owned(),
+        KIND_CHROOT if key.access != 0 => "the old root goes to".to_owned(),
+        KIND_MOUNT => format!("flags {:#x}", key.flags),
+        KIND_UNMOUNT => format!("flags {:#x}", key.flags),
+        KIND_IO_URING => ring(key.flags).to_owned(),
+        KIND_SETTIME => format!("{first} s after the epoch"),
         KIND_CAPABILITY => format!("{} in system call {}", capability(key.access), key.flags),
         KIND_SETID if second == 1 => format!("group {first}"),
         KIND_SETID => format!("user {first}"),
         _ => String::new(),
     };
     text.into_bytes()
+}
+
+/// `enum kernel_read_file_id` of `include/linux/kernel_read_file.h`.
+fn kernel_file(id: u32) -> &'static str {
+    match id {
+        1 => "firmware",
+        2 => "module",
+        3 => "kexec image",
+        4 => "kexec initramfs",
+        5 => "security policy",
+        6 => "certificate",
+        _ => "unknown",
+    }
+}
+
+/// `flags` of an io_uring action, as guard-ebpf sets them.
+fn ring(flags: u32) -> &'static str {
+    match flags {
+        0 => "ring",
+        1 => "polling thread of the kernel",
+        2 => "another identity",
+        3 => "command to a device",
+        _ => "unknown",
+    }
 }
 
 /// Names of `include/uapi/linux/capability.h`.

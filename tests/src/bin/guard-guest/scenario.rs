@@ -139,7 +139,18 @@ impl Stage {
 
     /// A session from start to end, holds answered by `how`.
     pub(crate) fn session(&self, user: User, how: How, argv: &[&str]) -> Result<Outcome, Trouble> {
-        self.answered(how, || self.start(user, argv))
+        self.session_named("scenario", user, how, argv)
+    }
+
+    /// As [`Stage::session`], with a name that the policy knows.
+    pub(crate) fn session_named(
+        &self,
+        name: &str,
+        user: User,
+        how: How,
+        argv: &[&str],
+    ) -> Result<Outcome, Trouble> {
+        self.answered(how, || self.spawn(user, Some(name), argv))
     }
 
     /// What `start` starts, to its end, holds answered by `how`.
@@ -275,6 +286,22 @@ impl Outcome {
         }
         Err(format!("expected a failure with {text:?}, got {self:?}"))
     }
+}
+
+/// Waits until somebody has made the file.
+pub(crate) fn wait_for_file(path: &str) -> Result<(), Trouble> {
+    let deadline = Instant::now() + PATIENCE;
+    while !Path::new(path).exists() {
+        expect(Instant::now() < deadline, format!("{path} was not made"))?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Runs a command outside of any session, as root.
+pub(crate) fn shell(command: &str) -> Result<(), Trouble> {
+    let done = std::process::Command::new("sh").args(["-c", command]).status();
+    expect(done.is_ok_and(|status| status.success()), format!("`{command}` failed"))
 }
 
 /// An expectation in words.

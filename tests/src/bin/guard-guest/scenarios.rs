@@ -1,9 +1,12 @@
 //! The scenarios of the VM matrix. Each is named as a sentence about behaviour; SPECIFICATION.md names
 //! the promise that it enforces.
 
+mod code;
 mod failure;
 mod hold;
 mod limit;
+mod network;
+mod powers;
 mod reach;
 mod scale;
 mod select;
@@ -38,10 +41,18 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("every_denied_change_of_the_file_tree_leaves_it_as_it_was", tree::denied),
     ("every_approved_change_of_the_file_tree_is_done", tree::approved),
     ("a_change_that_policy_permits_waits_for_nobody", tree::plain),
+    ("attributes_that_give_rights_need_a_person", tree::attributes),
     ("a_signal_out_of_the_session_is_refused", reach::signal),
     ("a_look_into_a_process_outside_the_session_is_refused", reach::ptrace),
     ("a_capability_that_no_policy_permits_is_refused_at_once", reach::capability),
     ("a_capability_that_the_policy_permits_is_allowed_after_its_first_use", reach::standing),
+    ("every_denied_use_of_the_kernel_itself_is_refused", powers::denied),
+    ("every_approved_use_of_the_kernel_itself_is_done", powers::approved),
+    ("every_unlisted_way_to_an_address_is_held", network::denied),
+    ("loopback_and_socket_pairs_need_nobody", network::plain),
+    ("code_that_the_session_wrote_is_held_however_it_is_loaded", code::mapped),
+    ("a_descriptor_that_the_session_could_not_open_is_not_received", code::received),
+    ("a_remembered_allow_does_not_follow_the_file_to_another_name", code::remembered),
     ("io_uring_is_refused_with_eperm", limit::uring),
     ("a_path_that_is_too_long_is_never_allowed", limit::long_path),
     ("a_hold_that_nobody_answers_is_denied_at_its_deadline", limit::deadline),

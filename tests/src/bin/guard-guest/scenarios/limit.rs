@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Dev,
-    scenario::{Stage, expect},
+    scenario::{Stage, expect, wait_for_file},
 };
 use serde_json::Value;
 use std::{
@@ -66,11 +66,7 @@ pub(super) fn deadline(stage: &mut Stage) -> Result<(), Trouble> {
 pub(super) fn ring_full(stage: &mut Stage) -> Result<(), Trouble> {
     // The flood itself must be under way before guard-agent stands still.
     let running = stage.start(Dev, &[WORKLOAD, "flood", FLOOD, "/home/dev/plain"])?;
-    let ready = Instant::now() + Duration::from_secs(60);
-    while !std::path::Path::new("/home/dev/plain/flooding").exists() {
-        expect(Instant::now() < ready, "the flood did not begin")?;
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for_file("/home/dev/plain/flooding")?;
     stage.guard.stop_agent_process();
     std::fs::write("/home/dev/plain/go", "").map_err(|error| error.to_string())?;
     let outcome = running.finish();

@@ -3,7 +3,7 @@
 use crate::{
     Trouble,
     answer::How,
-    command::User::Dev,
+    command::User::{Dev, Root},
     scenario::{Stage, expect, records, write},
 };
 use std::{fs, path::Path};
@@ -55,6 +55,34 @@ pub(super) fn approved(stage: &mut Stage) -> Result<(), Trouble> {
         && plain.join("moved").exists()
         && fs::metadata(tree.join("truncated")).is_ok_and(|meta| meta.len() == 0);
     expect(ok, format!("not everything was done: {:?}", listing()?))
+}
+
+/// Attributes that give rights have no path, so they need a person whatever the policy says of it; others
+/// are the owner's notes.
+pub(super) fn attributes(stage: &mut Stage) -> Result<(), Trouble> {
+    write(Path::new("/home/dev/plain/attributed"), "content\n")?;
+    let set = |name: &str, value: &str| {
+        let call = format!("os.setxattr('/home/dev/plain/attributed', '{name}', {value})");
+        ["python3".to_owned(), "-c".to_owned(), format!("import os; {call}; print('set')")]
+    };
+    let capability = set("security.capability", "bytes([1,0,0,2,0,4,0,0]) + bytes(12)");
+    let acl = set(
+        "system.posix_acl_access",
+        "bytes([2,0,0,0]) + b''.join(bytes([t,0,p,0]) + i for t, p, i in ((1,6,b'\\xff'*4), \
+         (2,4,bytes([2,0,0,0])), (4,4,b'\\xff'*4), (16,4,b'\\xff'*4), (32,4,b'\\xff'*4)))",
+    );
+    for argv in [&capability, &acl] {
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        stage.session(Root, How::Deny, &argv)?.expect_failure("Operation not permitted")?;
+        stage.session(Root, How::Approve, &argv)?.expect_success("set")?;
+    }
+    held("xattr")?;
+    let note = set("user.note", "b'x'");
+    let argv: Vec<&str> = note.iter().map(String::as_str).collect();
+    let outcome = stage.session(Root, How::Nothing, &argv)?;
+    // Not every file system of the matrix has attributes of users.
+    let ok = outcome.code == 0 || outcome.err.contains("not supported");
+    expect(ok, format!("a note was not set: {outcome:?}"))
 }
 
 /// Harmless changes wait for nobody.

@@ -1,0 +1,122 @@
+//! The decision cache: allows that the policy gives for a session, a user, an object and its name, whoever
+//! of the session asks. `GRANT_CACHEABLE` says that an allow is one of these.
+//!
+//! Everything that such a decision was about is hashed anew at every attempt, the path by a walk to the
+//! root included. So there is nothing to invalidate: a file that was renamed, replaced, given another
+//! owner or mode, or is reached through another name, mount or root has another key. What the walk
+//! cannot tell from the path that the policy saw (a task with a root of its own, procfs, a file without
+//! a name) is not cached.
+
+use crate::{
+    kernel::{Inode, Task, Walk, boot_ns, uid_gid},
+    maps::{DECISIONS, config, count},
+    path::name::path_hash,
+};
+use guard_common::{
+    counter::CACHE_HITS,
+    hold::{
+        ACCESS_CREATE, ACCESS_GAINS, ACCESS_SHARED_WRITE, ACCESS_TMPFILE, ACCESS_UNNAMED,
+        ActionKey, DECISION_TTL_NS, DecisionKey, OBJECT_BYTES,
+    },
+    label::Label,
+    siphash::SipHash,
+};
+
+/// What is never remembered: the object has no name yet, or none at all, or is more than a file.
+const NEVER: u32 =
+    ACCESS_CREATE | ACCESS_TMPFILE | ACCESS_UNNAMED | ACCESS_GAINS | ACCESS_SHARED_WRITE;
+
+const AF_UNIX: u16 = 1;
+
+/// Where a decision on a file, reached where `walk` stands, is remembered.
+#[inline(always)]
+pub fn of_file(
+    task: Task,
+    label: &Label,
+    key: &ActionKey,
+    inode: Inode,
+    walk: Walk,
+) -> Option<DecisionKey> {
+    if key.access & NEVER != 0 || inode.is_unnamed() || inode.is_procfs() {
+        return None;
+    }
+    let owner = u64::from(inode.uid()) | u64::from(inode.mode()) << 32;
+    let state = start(key)?
+        .word(key.object[0])
+        .word(key.object[1])
+        .word(key.object[2])
+        .word(key.object[3])
+        .word(key.object[4])
+        .word(owner);
+    let state = path_hash(task, state, walk)?;
+    finish(label, key, state)
+}
+
+/// Where it is remembered that a session was allowed to open a file, whatever its name.
+#[inline(always)]
+pub fn of_identity(label: &Label, key: &ActionKey) -> Option<DecisionKey> {
+    let state = SipHash::new(config()?.hash_key).word(u64::from(key.access));
+    finish(label, key, state.word(key.object[0]).word(key.object[1]).word(key.object[2]))
+}
+
+/// A number for a file and an access that nobody outside can choose.
+#[inline(always)]
+pub fn number(key: &ActionKey) -> Option<u32> {
+    let state = SipHash::new(config()?.hash_key).word(u64::from(key.access));
+    let state = state.word(key.object[0]).word(key.object[1]).word(key.object[2]);
+    Some(state.finish(u64::from(key.kind))[0] as u32)
+}
+
+/// Where a decision on a socket is remembered: its address is whole in the key. The path of a UNIX socket
+/// is not, as it depends on where the process is.
+#[inline(always)]
+pub fn of_address(label: &Label, key: &ActionKey) -> Option<DecisionKey> {
+    if key.object[0] as u16 == AF_UNIX && key.object_len > 2 {
+        return None;
+    }
+    let mut state = start(key)?;
+    for word in 0..OBJECT_BYTES / 8 {
+        state = state.word(key.object[word]);
+    }
+    finish(label, key, state)
+}
+
+#[inline(always)]
+fn start(key: &ActionKey) -> Option<SipHash> {
+    let numbers = u64::from(key.access) | u64::from(key.flags) << 32;
+    Some(SipHash::new(config()?.hash_key).word(uid_gid()).word(numbers))
+}
+
+#[inline(always)]
+fn finish(label: &Label, key: &ActionKey, state: SipHash) -> Option<DecisionKey> {
+    Some(DecisionKey {
+        session: label.session,
+        policy_epoch: config()?.policy_epoch,
+        kind: key.kind,
+        hash: state.finish(u64::from(key.object_len)),
+    })
+}
+
+/// Whether this was allowed not long ago and may be repeated.
+#[inline(always)]
+pub fn allows(at: &DecisionKey) -> bool {
+    // SAFETY: the value is copied at once.
+    let Some(until_ns) = (unsafe { DECISIONS.get(at) }).copied() else { return false };
+    let live = boot_ns() < until_ns;
+    if live {
+        count(CACHE_HITS);
+    }
+    live
+}
+
+/// Remembers an allow. Without room it is asked for again.
+#[inline(always)]
+pub fn remember(at: &DecisionKey) {
+    remember_until(at, boot_ns().saturating_add(DECISION_TTL_NS));
+}
+
+/// As [`remember`], until a time.
+#[inline(always)]
+pub fn remember_until(at: &DecisionKey, until_ns: u64) {
+    let _ = DECISIONS.insert(at, &until_ns, 0);
+}

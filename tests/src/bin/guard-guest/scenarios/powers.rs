@@ -1,0 +1,115 @@
+//! Uses of the kernel itself by a root session: held and refused, or refused at once; and done once
+//! somebody approves.
+
+use crate::{
+    Trouble,
+    answer::How,
+    command::User::Root,
+    scenario::{Outcome, Stage, expect, records, shell},
+};
+use serde_json::Value;
+
+/// What every attempt below needs: `t(name, call)` prints how a raw call ended.
+const PRELUDE: &str = "import ctypes, os, time
+c = ctypes.CDLL(None, use_errno=True)
+def t(name, result):
+    print(name, 'ok' if result != -1 else 'errno %d' % ctypes.get_errno(), flush=True)
+def child(result):
+    if result == 0: os._exit(0)
+    if result > 0: os.waitpid(result, 0)
+    return result
+attr = ctypes.create_string_buffer(256)
+some = os.open('/etc/passwd', os.O_RDONLY)
+";
+
+/// One attempt each, in an order in which none takes away what a later one needs. Where nothing is
+/// approved that would not end well (a module that is none), the kernel's own error is told.
+const ATTEMPTS: [(&str, &str); 14] = [
+    ("user_namespace", "child(c.syscall(56, 0x10000000 | 17, 0, 0, 0, 0))"),
+    ("namespace", "child(c.syscall(56, 0x04000000 | 17, 0, 0, 0, 0))"),
+    ("mount", "c.mount(b'powers', b'/mnt', b'tmpfs', 0, None)"),
+    ("unmount", "c.umount2(b'/run/powers', 0)"),
+    ("chroot", "c.chroot(b'/')"),
+    ("module", "c.syscall(313, some, b'', 0)"),
+    ("module", "c.syscall(175, attr, 256, b'')"),
+    ("bpf", "c.syscall(321, 0, attr, 72)"),
+    ("perf", "c.syscall(298, attr, 0, -1, -1, 0)"),
+    ("io_uring", "c.syscall(425, 1, attr)"),
+    ("io_uring", "c.syscall(425, 1, sqpoll)"),
+    ("settime", "c.clock_settime(0, now)"),
+    ("setid", "c.setresgid(1000, 1000, 1000)"),
+    ("setid", "c.setresuid(1000, 1000, 1000)"),
+];
+/// Refused at once, whatever a person would say.
+const AT_ONCE: [usize; 1] = [8];
+/// `EPERM`.
+const REFUSED: &str = "errno 1";
+
+fn script() -> String {
+    let mut script = PRELUDE.to_owned();
+    // struct io_uring_params with IORING_SETUP_SQPOLL; struct timespec of a moment ago.
+    script.push_str("sqpoll = ctypes.create_string_buffer(256); sqpoll[8] = b'\\2'\n");
+    script.push_str("now = (ctypes.c_long * 2)(int(time.time()), 0)\n");
+    for (index, (name, call)) in ATTEMPTS.iter().enumerate() {
+        script.push_str(&format!("t('{index} {name}', {call})\n"));
+    }
+    script
+}
+
+fn said<'a>(outcome: &'a Outcome, index: usize) -> Option<&'a str> {
+    let name = ATTEMPTS[index].0;
+    outcome.out.lines().find_map(|line| line.strip_prefix(&format!("{index} {name} ")))
+}
+
+fn play(stage: &Stage, how: How) -> Result<Outcome, Trouble> {
+    mounted()?;
+    let script = script();
+    stage.session_named("powers", Root, how, &["python3", "-c", &script])
+}
+
+/// A mount that the session finds.
+fn mounted() -> Result<(), Trouble> {
+    let point = std::path::Path::new("/run/powers");
+    crate::scenario::make_dir(point)?;
+    let _ = shell("umount /run/powers 2> /dev/null");
+    let _ = shell("umount /mnt 2> /dev/null");
+    shell("mount -t tmpfs powers /run/powers")
+}
+
+pub(super) fn denied(stage: &mut Stage) -> Result<(), Trouble> {
+    let outcome = play(stage, How::Deny)?;
+    for (index, (name, _)) in ATTEMPTS.iter().enumerate() {
+        let got = said(&outcome, index);
+        expect(got == Some(REFUSED), format!("{index} {name}: {got:?}: {outcome:?}"))?;
+        let event = if AT_ONCE.contains(&index) { "blocked" } else { "held" };
+        expect(written_down(event, name), format!("{name} was not {event}"))?;
+    }
+    expect(!outcome.out.contains("513"), "the kernel's own errno was seen")?;
+    expect(mounts()?.contains("/run/powers"), "it was unmounted")?;
+    expect(!mounts()?.contains(" /mnt "), "it was mounted")
+}
+
+pub(super) fn approved(stage: &mut Stage) -> Result<(), Trouble> {
+    let outcome = play(stage, How::Approve)?;
+    for (index, (name, _)) in ATTEMPTS.iter().enumerate() {
+        let got = said(&outcome, index);
+        let done = got.is_some_and(|got| got != REFUSED);
+        // The ring's polling thread is refused at once, after the ring itself was approved.
+        let refused = AT_ONCE.contains(&index) || index == 10;
+        expect(done != refused, format!("{index} {name}: {got:?}: {outcome:?}"))?;
+    }
+    expect(!mounts()?.contains("/run/powers"), "it was not unmounted")?;
+    expect(mounts()?.contains(" /mnt "), "it was not mounted")?;
+    shell("umount /mnt")
+}
+
+fn mounts() -> Result<String, Trouble> {
+    std::fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())
+}
+
+fn written_down(event: &str, operation: &str) -> bool {
+    let is = |action: &Value| action["operation"] == operation;
+    records().iter().any(|record| {
+        record["event"] == event && (is(&record["request"]["action"]) || is(&record["action"]))
+    })
+}
