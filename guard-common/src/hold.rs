@@ -288,8 +288,9 @@ pub struct Config {
     pub hash_key: [u64; 2],
     /// Number of the policy in force; a change empties the decision cache.
     pub policy_epoch: u32,
-    /// Keeps the layout free of implicit padding.
-    pub _pad: u32,
+    /// 1 where the kernel loses a task's storage when a fork of it fails: labels are kept twice then
+    /// (map `BACKUPS`).
+    pub backups: u32,
 }
 
 /// Ten minutes (H6).

@@ -36,6 +36,22 @@ pub const SELECT_UID: u32 = 2;
 /// The id of the task's cgroup v2 (as in `bpf_get_current_cgroup_id`).
 pub const SELECT_CGROUP: u32 = 3;
 
+/// Key of a label's second copy (map `BACKUPS`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskKey {
+    /// `task_struct.start_boottime` of the thread, ns.
+    pub start_boottime_ns: u64,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
+}
+
+/// Most labelled threads whose labels are kept twice. A session that makes more is killed: a label that
+/// could be lost is none.
+pub const BACKUPS_MAX: u32 = 1 << 17;
+
 /// Most selectors of one host; a table of names that people write by hand.
 pub const SELECTORS_MAX: u32 = 4096;
 
@@ -44,6 +60,8 @@ const _: () = {
     assert!(core::mem::offset_of!(Label, session) == 0);
     assert!(core::mem::offset_of!(Label, flags) == 8);
     assert!(core::mem::offset_of!(Label, _pad) == 12);
+    assert!(size_of::<TaskKey>() == 16);
+    assert!(core::mem::offset_of!(TaskKey, tid) == 8);
     assert!(size_of::<SelectorKey>() == 24);
     assert!(core::mem::offset_of!(SelectorKey, kind) == 0);
     assert!(core::mem::offset_of!(SelectorKey, _pad) == 4);

@@ -1,9 +1,14 @@
 //! Labels: inherited at fork, given at exec by selectors; and the life of labelled tasks as records.
+//!
+//! Labels lie in task storage. Linux 6.1 copies the pointer to it with the task when it forks, and a fork
+//! that fails early (`RLIMIT_NPROC` is enough) frees the parent's storage with the child: the session
+//! would be free. There every label has a second copy under the thread's identity, from before the child
+//! can run to its exit, and a task without storage is looked for among these.
 
 use crate::{
     exec::forget_passes,
     kernel::{Bprm, Task, cgroup_id, uid_gid},
-    maps::{LABELS, SELECTORS, count},
+    maps::{BACKUPS, LABELS, SELECTORS, config, count},
     record,
     system::namespace,
     verdict::{Verdict, bounded},
@@ -16,14 +21,48 @@ use aya_ebpf::{
 use guard_common::{
     counter,
     event::{EVENT_EXECUTED, EVENT_EXIT, EVENT_FORK, EVENT_SELECTED},
-    label::{LABEL_FLAG_ROOT, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID, SelectorKey},
+    label::{
+        LABEL_FLAG_ROOT, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID, SelectorKey, TaskKey,
+    },
 };
 
 /// The label of a task.
 #[inline(always)]
 pub fn label_of(task: Task) -> Option<Label> {
-    // SAFETY: a non-null storage slot of this type; labels are written once, before the task runs.
-    LABELS.get(task).map(|label| unsafe { *label })
+    match LABELS.get(task) {
+        // SAFETY: a non-null storage slot of this type; labels are written once, before the task runs.
+        Some(label) => Some(unsafe { *label }),
+        None if keeps_backups() => restored(task),
+        None => None,
+    }
+}
+
+#[inline(always)]
+fn keeps_backups() -> bool {
+    config().is_some_and(|config| config.backups != 0)
+}
+
+/// The label from its second copy, back in its place.
+#[inline(always)]
+fn restored(task: Task) -> Option<Label> {
+    // SAFETY: the value is copied at once.
+    let label = unsafe { BACKUPS.get(&identity(task)) }.copied()?;
+    if let Some(slot) = LABELS.get_or_create(task) {
+        // SAFETY: a storage slot of this type, which had no label.
+        unsafe { *slot = label };
+    }
+    Some(label)
+}
+
+/// Keeps a second copy. False: it is needed and there is no room.
+#[inline(always)]
+fn back_up(task: Task, label: &Label) -> bool {
+    !keeps_backups() || BACKUPS.insert(&identity(task), label, 0).is_ok()
+}
+
+#[inline(always)]
+fn identity(task: Task) -> TaskKey {
+    TaskKey { start_boottime_ns: task.start_boottime_ns(), tid: task.tid(), _pad: 0 }
 }
 
 /// A child has its parent's label from before it can run: a session is its whole process tree,
@@ -64,11 +103,22 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     match label_of(task) {
         Some(label) => {
             forget_passes(task);
+            // The first process of a session was labelled from user space.
+            keep(task, &label);
             record::plain(EVENT_EXECUTED, task, &label);
         }
         None => select(task, Bprm::arg(&ctx, 0)),
     }
     0
+}
+
+/// Keeps a second copy of the caller's label, or ends the caller.
+#[inline(always)]
+fn keep(task: Task, label: &Label) {
+    if !back_up(task, label) {
+        count(counter::DENIED_LABEL);
+        crate::kernel::kill_current();
+    }
 }
 
 #[inline(always)]
@@ -94,6 +144,7 @@ fn select(task: Task, bprm: Bprm) {
     let label = Label { session: handle, flags: LABEL_FLAG_ROOT, _pad: 0 };
     // SAFETY: a fresh storage slot of the task that is running this program.
     unsafe { *slot = label };
+    keep(task, &label);
     record::selected(EVENT_SELECTED, task, &label, selector);
 }
 
@@ -105,7 +156,13 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let task = Task::current();
     if let Some(label) = label_of(task) {
         let child: *mut task_struct = ctx.arg(1);
-        record::fork(EVENT_FORK, task, &label, Task::from_ptr(child));
+        let child = Task::from_ptr(child);
+        // It does not run yet. Its parent ends with it if it could lose its label.
+        if !back_up(child, &Label { flags: label.flags & !LABEL_FLAG_ROOT, ..label }) {
+            count(counter::DENIED_LABEL);
+            crate::kernel::kill_current();
+        }
+        record::fork(EVENT_FORK, task, &label, child);
     }
     0
 }
@@ -114,6 +171,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
     let task = Task::current();
     if let Some(label) = label_of(task) {
+        let _ = BACKUPS.remove(&identity(task));
         record::plain(EVENT_EXIT, task, &label);
     }
     0

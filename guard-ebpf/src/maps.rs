@@ -19,7 +19,7 @@ use guard_common::{
         ActionKey, Config, DECISIONS_MAX, DecisionKey, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord,
         STANDING_MAX, StandingKey,
     },
-    label::{Label, SELECTORS_MAX, SelectorKey},
+    label::{BACKUPS_MAX, Label, SELECTORS_MAX, SelectorKey, TaskKey},
 };
 
 /// Task storage as a BTF map definition; aya-ebpf 0.2 has no type for it.
@@ -71,6 +71,11 @@ impl<T> TaskStorage<T> {
 /// Labels: guard-agent and the exec selectors write, `task_alloc` copies, every program reads.
 #[btf_map]
 pub static LABELS: TaskStorage<Label> = TaskStorage::new();
+
+/// Second copies of the labels, where the kernel loses the first ones: see `lineage.rs`.
+#[map]
+pub static BACKUPS: HashMap<TaskKey, Label> =
+    HashMap::with_max_entries(BACKUPS_MAX, BPF_F_NO_PREALLOC);
 
 /// What a thread carries from one hook of a system call to the next (or to its restart).
 #[btf_map]

@@ -32,8 +32,9 @@ const LSM_LIST: &str = "/sys/kernel/security/lsm";
 /// The kernel's own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Our maps, all pinned.
-const MAPS: [&str; 10] = [
+const MAPS: [&str; 11] = [
     "LABELS",
+    "BACKUPS",
     "PASSES",
     "HOLDS",
     "GRANTS",
@@ -431,8 +432,26 @@ fn configure(config: &EbpfConfig, map: Map) -> Result<(), LoadError> {
     // Pending holds were made with the old key.
     let hash_key = if old.hash_key == [0, 0] { config.hash_key } else { old.hash_key };
     let EbpfConfig { hold_ttl_ns, policy_epoch, .. } = *config;
-    let new = Config { hold_ttl_ns, hash_key, policy_epoch, _pad: 0 };
+    let backups = u32::from(loses_task_storage(&release()));
+    let new = Config { hold_ttl_ns, hash_key, policy_epoch, backups };
     map.set(0, Wire(new), 0).map_err(|error| failed(chain(&error)))
+}
+
+/// `uname -r`.
+fn release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Whether a failed fork frees the storage of its parent: seen on 6.1, not on 6.12. Every kernel before
+/// the latter is taken for one that does, and so is one whose release cannot be read.
+fn loses_task_storage(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (6, 12),
+        _ => true,
+    }
 }
 
 /// Whether the pin still names a live link.
@@ -443,4 +462,19 @@ pub fn links_alive(pin_root: &Path, object: &[u8]) -> bool {
         .iter()
         .filter(|spec| spec.essential)
         .all(|spec| PinnedLink::from_pin(links.join(spec.program)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loses_task_storage;
+
+    #[test]
+    fn a_kernel_that_may_lose_labels_keeps_them_twice() {
+        for release in ["6.1.0-50-cloud-amd64", "5.15.0", "6.11.9", "", "linux", "6"] {
+            assert!(loses_task_storage(release), "{release}");
+        }
+        for release in ["6.12.117+deb13-cloud-amd64", "6.18.0", "7.3.4+deb13-cloud-amd64"] {
+            assert!(!loses_task_storage(release), "{release}");
+        }
+    }
 }

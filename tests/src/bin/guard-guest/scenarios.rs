@@ -33,6 +33,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("an_unnamed_file_is_created_once_approved", hold::tmpfile),
     ("an_orphan_in_a_session_of_its_own_is_still_held", hold::orphan),
     ("the_init_of_a_pid_namespace_is_held", hold::pid_namespace),
+    ("a_failed_fork_does_not_free_the_session", hold::failed_fork),
     ("a_spoofed_name_changes_nothing", hold::spoofed_name),
     ("an_unlabelled_process_is_not_touched", hold::unlabelled),
     ("a_stray_sigcont_does_not_release_a_hold", hold::stray_sigcont),

@@ -170,3 +170,17 @@ fn path_of(record: &Value) -> Option<&str> {
     let program = record.pointer("/request/action/program/file/path");
     file.or(program)?.as_str()
 }
+
+/// Linux 6.1 frees the parent's task storage when a fork fails early; the label was in it.
+pub(super) fn failed_fork(stage: &mut Stage) -> Result<(), Trouble> {
+    let code = "import os, resource
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+for _ in range(3):
+    try: os.fork(); raise SystemExit('forked')
+    except BlockingIOError: print('no fork', flush=True)
+print(open('/home/dev/held/secret').read())";
+    let outcome = stage.session(Dev, How::Deny, &["python3", "-c", code])?;
+    expect(outcome.out.matches("no fork").count() == 3, format!("{outcome:?}"))?;
+    outcome.expect_failure("Operation not permitted")?;
+    expect(!outcome.out.contains("the secret"), "the session was free")
+}
