@@ -56,7 +56,7 @@ fn script() -> String {
     script
 }
 
-fn said<'a>(outcome: &'a Outcome, index: usize) -> Option<&'a str> {
+fn said(outcome: &Outcome, index: usize) -> Option<&str> {
     let name = ATTEMPTS[index].0;
     outcome.out.lines().find_map(|line| line.strip_prefix(&format!("{index} {name} ")))
 }
