@@ -127,7 +127,7 @@ pub static STANDING: LruHashMap<StandingKey, u64> = LruHashMap::with_max_entries
 #[map]
 pub static DECISIONS: LruHashMap<DecisionKey, u64> = LruHashMap::with_max_entries(DECISIONS_MAX, 0);
 
-/// guard-agent writes; value: index of the selector in its configuration.
+/// guard-agent writes; value: its number of the session name that the selector gives.
 #[map]
 pub static SELECTORS: HashMap<SelectorKey, u64> = HashMap::with_max_entries(SELECTORS_MAX, 0);
 
