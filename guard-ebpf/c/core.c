@@ -184,7 +184,7 @@ GETTER u64 core_dentry_offset_of_parent(void) { return __builtin_preserve_field_
 GETTER u64 core_dentry_offset_of_name(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_name.name, 0); }
 
 GETTER u32 core_acl_count(struct posix_acl *a) { return a->a_count; }
-GETTER void *core_acl_entries(struct posix_acl *a) { return a->a_entries; }
+GETTER u64 core_acl_offset_of_entries(void) { return __builtin_preserve_field_info(((struct posix_acl *)0)->a_entries, 0); }
 
 GETTER struct file *core_bprm_file(struct linux_binprm *b) { return b->file; }
 // The kernel sets interp apart from filename once a script (or binfmt_misc) has named its interpreter.

@@ -37,6 +37,10 @@ pub fn of_file(
     inode: Inode,
     walk: Walk,
 ) -> Option<DecisionKey> {
+    // What cannot be held is refused whatever is remembered, and should not cost a walk.
+    if !task.is_restartable() {
+        return None;
+    }
     if key.access & NEVER != 0 || inode.is_unnamed() || inode.is_procfs() {
         return None;
     }

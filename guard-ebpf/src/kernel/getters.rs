@@ -41,7 +41,7 @@ unsafe extern "C" {
     pub(super) fn core_sock_address(sock: Raw) -> u32;
     pub(super) fn core_sock_address6(sock: Raw) -> Raw;
     pub(super) fn core_acl_count(acl: Raw) -> u32;
-    pub(super) fn core_acl_entries(acl: Raw) -> Raw;
+    pub(super) fn core_acl_offset_of_entries() -> u64;
     pub(super) fn core_bprm_file(bprm: Raw) -> Raw;
     pub(super) fn core_bprm_is_interpreter(bprm: Raw) -> u32;
     pub(super) fn core_task_flags(task: Raw) -> u32;

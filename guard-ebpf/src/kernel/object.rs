@@ -1,7 +1,7 @@
 //! Inodes, dentries, paths and files.
 
 use super::getters::{
-    Raw, core_acl_count, core_acl_entries, core_dentry_inode, core_dentry_name,
+    Raw, core_acl_count, core_acl_offset_of_entries, core_dentry_inode, core_dentry_name,
     core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
     core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
     core_file_path, core_inode_dev, core_inode_generation, core_inode_ino, core_inode_is_procfs,
@@ -376,11 +376,12 @@ impl Acl {
         Self(ctx.arg(n))
     }
 
-    /// Where its entries begin.
+    /// Where the entries of the list at this address begin: as a number, because the verifier lets nobody
+    /// count within a typed pointer.
     #[inline(always)]
-    pub fn entries(self) -> *const u8 {
-        // SAFETY: a typed pointer; the entries lie behind the head.
-        unsafe { core_acl_entries(self.0) }.cast()
+    pub fn entries(at: *const u8) -> *const u8 {
+        // SAFETY: a relocated constant.
+        at.wrapping_add(unsafe { core_acl_offset_of_entries() } as usize)
     }
 
     /// Bytes of its entries.

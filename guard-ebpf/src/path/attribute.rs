@@ -45,11 +45,11 @@ pub fn inode_set_acl(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn try_inode_set_acl(ctx: &LsmContext) -> Verdict {
-    if nullable_arg(ctx, 3).is_null() {
+    let at = nullable_arg(ctx, 3);
+    if at.is_null() {
         return change(ctx, core::ptr::null(), 0, REMOVED);
     }
-    let acl = Acl::arg(ctx, 3);
-    change(ctx, acl.entries(), acl.bytes(), 0)
+    change(ctx, Acl::entries(at), Acl::arg(ctx, 3).bytes(), 0)
 }
 
 #[lsm(hook = "inode_remove_acl")]
