@@ -156,7 +156,8 @@ pub struct FileObject {
     pub ino: u64,
     /// `inode.i_generation`. For a creation: the directory's.
     pub generation: u64,
-    /// `exec`: keyed hash of argv as read at the hook. What is made or gets a second name: keyed hash
+    /// `exec`: keyed hash of argv as read at the hook and of the time of the file's last change (a
+    /// loader: that time itself). What is made or gets a second name: keyed hash
     /// of the new name (and of its directory, or of a symbolic link's target).
     pub hash: [u64; 2],
 }

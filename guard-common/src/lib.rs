@@ -20,4 +20,4 @@ pub mod label;
 pub mod siphash;
 
 /// Version of every layout in this crate; part of the pin path `/sys/fs/bpf/guard/<version>/`.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

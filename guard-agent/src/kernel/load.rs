@@ -138,6 +138,11 @@ const fn spec(program: &'static str, action: &'static str) -> Spec {
     Spec { program, hook: program, action, essential: false, newer: false }
 }
 
+/// A further program on a hook that has one already.
+const fn further(program: &'static str, hook: &'static str, action: &'static str) -> Spec {
+    Spec { hook, ..spec(program, action) }
+}
+
 const fn lineage(program: &'static str) -> Spec {
     Spec { essential: true, ..spec(program, "lineage") }
 }
@@ -147,12 +152,13 @@ const fn newer(program: &'static str, action: &'static str) -> Spec {
 }
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-const PROGRAMS: [Spec; 48] = [
+const PROGRAMS: [Spec; 49] = [
     lineage("task_alloc"),
     lineage("bprm_committed_creds"),
     spec("sched_process_fork", "lineage"),
     spec("sched_process_exit", "lineage"),
     spec("bprm_check_security", "exec"),
+    further("exec_loader", "file_open", "exec"),
     spec("file_open", "open"),
     spec("path_mknod", "open"),
     spec("path_unlink", "unlink"),
@@ -374,8 +380,9 @@ fn attach(
     Ok(())
 }
 
-/// The end of a verifier log says why.
+/// The end of a verifier log says why, but for its statistics.
 fn cut(text: &str) -> String {
+    let text = text.split("verification time").next().unwrap_or(text);
     let skip = text.chars().count().saturating_sub(REASON_CHARS_MAX);
     text.chars().skip(skip).collect()
 }
