@@ -5,7 +5,13 @@
 //! object the new programs are attached and pinned before the old links go: for that instant both
 //! generations check every action, which can hold one twice but never let one pass.
 
-use super::{ebpf::Ebpf, ring::EventSource, wire::Wire};
+use super::{
+    ebpf::Ebpf,
+    programs::{PROGRAMS, Spec},
+    quirk::loses_task_storage,
+    ring::EventSource,
+    wire::Wire,
+};
 use aya::{
     Btf, BtfError, EbpfLoader,
     maps::{Map, MapData},
@@ -122,87 +128,6 @@ pub enum LoadError {
         why: String,
     },
 }
-
-/// One program of the object.
-struct Spec {
-    program: &'static str,
-    hook: &'static str,
-    action: &'static str,
-    /// Without it nothing else has a meaning.
-    essential: bool,
-    /// Not every kernel of the matrix has the hook; without it another hook sees the same.
-    newer: bool,
-}
-
-const fn spec(program: &'static str, action: &'static str) -> Spec {
-    Spec { program, hook: program, action, essential: false, newer: false }
-}
-
-/// A further program on a hook that has one already.
-const fn further(program: &'static str, hook: &'static str, action: &'static str) -> Spec {
-    Spec { hook, ..spec(program, action) }
-}
-
-const fn lineage(program: &'static str) -> Spec {
-    Spec { essential: true, ..spec(program, "lineage") }
-}
-
-const fn newer(program: &'static str, action: &'static str) -> Spec {
-    Spec { newer: true, ..spec(program, action) }
-}
-
-/// In the order of attaching: labels are inherited before anything asks for one.
-const PROGRAMS: [Spec; 49] = [
-    lineage("task_alloc"),
-    lineage("bprm_committed_creds"),
-    spec("sched_process_fork", "lineage"),
-    spec("sched_process_exit", "lineage"),
-    spec("bprm_check_security", "exec"),
-    further("exec_loader", "file_open", "exec"),
-    spec("file_open", "open"),
-    spec("path_mknod", "open"),
-    spec("path_unlink", "unlink"),
-    spec("path_rmdir", "rmdir"),
-    spec("path_mkdir", "mkdir"),
-    spec("path_symlink", "symlink"),
-    spec("path_link", "link"),
-    spec("path_rename", "rename"),
-    spec("path_chmod", "chmod"),
-    spec("path_chown", "chown"),
-    spec("path_truncate", "truncate"),
-    spec("inode_setxattr", "xattr"),
-    spec("inode_removexattr", "xattr"),
-    newer("inode_set_acl", "xattr"),
-    newer("inode_remove_acl", "xattr"),
-    spec("file_receive", "receive"),
-    spec("mmap_file", "map"),
-    spec("file_mprotect", "map"),
-    spec("socket_create", "socket"),
-    spec("socket_bind", "bind"),
-    spec("socket_listen", "listen"),
-    spec("socket_connect", "connect"),
-    spec("socket_sendmsg", "send"),
-    spec("task_kill", "signal"),
-    spec("ptrace_access_check", "ptrace"),
-    spec("capable", "capability"),
-    spec("userns_create", "user_namespace"),
-    spec("sb_mount", "mount"),
-    spec("move_mount", "mount"),
-    spec("sb_umount", "unmount"),
-    spec("sb_pivotroot", "chroot"),
-    spec("path_chroot", "chroot"),
-    spec("kernel_read_file", "module"),
-    spec("kernel_load_data", "module"),
-    spec("bpf", "bpf"),
-    spec("perf_event_open", "perf"),
-    spec("inode_init_security_anon", "io_uring"),
-    spec("uring_sqpoll", "io_uring"),
-    spec("uring_override_creds", "io_uring"),
-    spec("uring_cmd", "io_uring"),
-    spec("task_fix_setuid", "setid"),
-    spec("task_fix_setgid", "setid"),
-    spec("settime", "settime"),
-];
 
 /// The pin directory of this ABI.
 #[must_use]
@@ -451,16 +376,6 @@ fn release() -> String {
         .unwrap_or_default()
 }
 
-/// Whether a failed fork frees the storage of its parent: seen on 6.1, not on 6.12. Every kernel before
-/// the latter is taken for one that does, and so is one whose release cannot be read.
-fn loses_task_storage(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (6, 12),
-        _ => true,
-    }
-}
-
 /// Whether the pin still names a live link.
 #[must_use]
 pub fn links_alive(pin_root: &Path, object: &[u8]) -> bool {
@@ -469,19 +384,4 @@ pub fn links_alive(pin_root: &Path, object: &[u8]) -> bool {
         .iter()
         .filter(|spec| spec.essential)
         .all(|spec| PinnedLink::from_pin(links.join(spec.program)).is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::loses_task_storage;
-
-    #[test]
-    fn a_kernel_that_may_lose_labels_keeps_them_twice() {
-        for release in ["6.1.0-50-cloud-amd64", "5.15.0", "6.11.9", "", "linux", "6"] {
-            assert!(loses_task_storage(release), "{release}");
-        }
-        for release in ["6.12.117+deb13-cloud-amd64", "6.18.0", "7.3.4+deb13-cloud-amd64"] {
-            assert!(!loses_task_storage(release), "{release}");
-        }
-    }
 }

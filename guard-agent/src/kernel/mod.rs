@@ -6,6 +6,8 @@
 mod convert;
 pub mod ebpf;
 pub mod load;
+mod programs;
+mod quirk;
 mod ring;
 mod sys;
 mod wire;
