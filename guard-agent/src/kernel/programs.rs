@@ -32,7 +32,8 @@ const fn newer(program: &'static str, action: &'static str) -> Spec {
 pub(super) const PROGRAMS: [Spec; 49] = [
     lineage("task_alloc"),
     lineage("bprm_committed_creds"),
-    spec("sched_process_fork", "lineage"),
+    // It keeps the second copy of a label, which a kernel before 6.12 needs.
+    lineage("sched_process_fork"),
     spec("sched_process_exit", "lineage"),
     spec("bprm_check_security", "exec"),
     further("exec_loader", "file_open", "exec"),
@@ -80,3 +81,18 @@ pub(super) const PROGRAMS: [Spec; 49] = [
     spec("task_fix_setgid", "setid"),
     spec("settime", "settime"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::PROGRAMS;
+
+    #[test]
+    fn what_keeps_and_inherits_labels_is_essential_and_comes_first() {
+        let essential: Vec<_> =
+            PROGRAMS.iter().filter(|spec| spec.essential).map(|spec| spec.program).collect();
+        assert_eq!(essential, ["task_alloc", "bprm_committed_creds", "sched_process_fork"]);
+        for (spec, program) in PROGRAMS.iter().zip(essential) {
+            assert_eq!(spec.program, program);
+        }
+    }
+}
