@@ -20,7 +20,7 @@ use guard_common::{
 
 // include/linux/fs.h and include/uapi/asm-generic/fcntl.h; the same from 6.1 to 7.3.
 const FMODE_READ: u32 = 0x1;
-const FMODE_WRITE: u32 = 0x2;
+pub const FMODE_WRITE: u32 = 0x2;
 const FMODE_CREATED: u32 = 0x10_0000;
 /// Files that a file system opens below itself (overlayfs): the file above was decided.
 pub const FMODE_NOACCOUNT: u32 = 0x2000_0000;

@@ -15,7 +15,7 @@ mod user;
 pub use bprm::Bprm;
 pub use cred::{Cred, first_other};
 pub use object::{Acl, Dentry, File, Inode, Mount, Path, Step, Vma, Walk, walk_from};
-pub use socket::{Message, Socket};
+pub use socket::{AF_UNIX, Message, Socket};
 pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};
 pub use user::{read_user, read_user_text, read_user_word};
 

@@ -1,5 +1,6 @@
 //! Inodes, dentries, paths and files.
 
+use super::read_kernel_str;
 use super::{
     getters::{
         Raw, core_acl_count, core_acl_offset_of_entries, core_dentry_inode, core_dentry_name,
@@ -23,6 +24,9 @@ use aya_ebpf::{
 const S_ISUID_SHIFT: u32 = 11;
 const S_ISGID_SHIFT: u32 = 10;
 const S_IXGRP_SHIFT: u32 = 3;
+
+/// `include/uapi/asm-generic/errno-base.h`: what the helpers return where nothing can be read.
+const EFAULT: i64 = 14;
 
 /// An inode.
 #[derive(Clone, Copy)]
@@ -308,17 +312,8 @@ impl Walk {
     /// Copies the name of the component and goes to its parent; length with NUL or negative errno.
     #[inline(always)]
     pub fn read_name(&mut self, to: *mut u8, size: u32) -> i64 {
-        // SAFETY: relocated constants.
-        let (name_at, parent_at) =
-            unsafe { (core_dentry_offset_of_name(), core_dentry_offset_of_parent()) };
-        let (Some(name), Some(parent)) =
-            (Self::read(self.dentry, name_at), Self::read(self.dentry, parent_at))
-        else {
-            return -14;
-        };
-        self.dentry = parent;
-        // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
-        unsafe { bpf_probe_read_kernel_str(to.cast(), size, name) }
+        let Some(name) = self.name() else { return -EFAULT };
+        read_kernel_str(to, size, name)
     }
 }
 
