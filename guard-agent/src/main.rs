@@ -3,7 +3,11 @@
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use guard_agent::{
-    kernel::load::{BPFFS, EbpfConfig},
+    kernel::{
+        RING_BYTES,
+        load::{BPFFS, EbpfConfig},
+        parse_mib,
+    },
     link::tls::CaPin,
     selector::{Selector, Selectors},
     service::{AgentError, Config, ControllerConfig, OBJECT_DEFAULT, run},
@@ -52,6 +56,10 @@ struct Args {
     #[arg(long, value_name = "S", default_value_t = 600,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     hold_ttl: u64,
+    /// Records that the kernel keeps for guard-agent, MiB, a power of two; beyond, holds are denied and
+    /// losses counted. Maps that a former guard-agent left keep their size until the next boot.
+    #[arg(long, value_name = "MIB", default_value_t = RING_BYTES >> 20, value_parser = parse_mib)]
+    ring_size: u32,
     /// Most evidence on disk, MiB.
     #[arg(long, value_name = "MIB", default_value_t = LIMIT_DEFAULT >> 20,
         value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
@@ -121,6 +129,7 @@ fn config(args: Args) -> Result<Config> {
         ebpf: EbpfConfig {
             object,
             pin_root: PathBuf::from(BPFFS).join("guard"),
+            ring_bytes: args.ring_size << 20,
             hold_ttl_ns: args.hold_ttl * 1_000_000_000,
             hash_key: rand::random(),
             // Filled in from the policy.

@@ -12,7 +12,10 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use guard_agent::{
-    kernel::load::{BPFFS, EbpfConfig},
+    kernel::{
+        RING_BYTES,
+        load::{BPFFS, EbpfConfig},
+    },
     selector::{Selector, Selectors},
     service::{self as agent, AgentError, ControllerConfig, OBJECT_DEFAULT},
     socket::{
@@ -218,6 +221,7 @@ impl Up {
             ebpf: EbpfConfig {
                 object,
                 pin_root: Path::new(BPFFS).join("guard"),
+                ring_bytes: RING_BYTES,
                 hold_ttl_ns: self.hold_ttl * 1_000_000_000,
                 hash_key: rand::random(),
                 // Filled in from the policy.

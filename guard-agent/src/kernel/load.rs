@@ -61,6 +61,8 @@ pub struct EbpfConfig {
     pub object: Vec<u8>,
     /// bpffs directory of all pins; [`BPFFS`]`/guard` but in tests.
     pub pin_root: PathBuf,
+    /// Size of the ring buffer, bytes: a power of two and whole pages. Maps that are there keep theirs.
+    pub ring_bytes: u32,
     /// How long the kernel keeps a hold, ns.
     pub hold_ttl_ns: u64,
     /// Random per load of fresh maps; kept when the maps are adopted.
@@ -231,6 +233,7 @@ fn attach_all(
     let btf = Btf::from_sys_fs().map_err(LoadError::BadBtf)?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).allow_unsupported_maps();
+    loader.map_max_entries("EVENTS", config.ring_bytes);
     for name in MAPS {
         loader.map_pin_path(name, maps.join(name));
     }

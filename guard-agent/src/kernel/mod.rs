@@ -13,8 +13,9 @@ mod sys;
 mod wire;
 
 pub(crate) use convert::action_name;
+pub use guard_common::event::RING_BYTES;
 pub use load::{EbpfConfig, LoadError};
-pub use ring::EventSource;
+pub use ring::{EventSource, parse_mib};
 pub use sys::boottime_ns;
 pub(crate) use sys::pidfd_open;
 

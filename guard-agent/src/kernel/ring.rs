@@ -40,3 +40,31 @@ impl EventSource {
         }))
     }
 }
+
+/// Most that a ring buffer may take of the kernel's memory, MiB: more is a mistake.
+const RING_MIB_MAX: u32 = 1024;
+
+/// Reads the size of a ring buffer, MiB.
+///
+/// # Errors
+/// Not a power of two from 1 to 1,024, in words.
+pub fn parse_mib(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib.is_power_of_two() && mib <= RING_MIB_MAX => Ok(mib),
+        _ => Err(format!("a power of two from 1 to {RING_MIB_MAX} is needed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_mib;
+
+    #[test]
+    fn a_ring_has_a_power_of_two_of_mebibytes_and_no_more_than_a_gibibyte() {
+        assert_eq!(parse_mib("1"), Ok(1));
+        assert_eq!(parse_mib("1024"), Ok(1024));
+        for wrong in ["0", "3", "2048", "-2", "16M", ""] {
+            assert!(parse_mib(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -209,6 +209,7 @@ impl Agent {
             ebpf: EbpfConfig {
                 object: vec![],
                 pin_root: dir.into(),
+                ring_bytes: guard_agent::kernel::RING_BYTES,
                 hold_ttl_ns: 0,
                 hash_key: [0; 2],
                 policy_epoch: 0,

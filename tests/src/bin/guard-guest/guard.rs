@@ -33,12 +33,25 @@ const RPC_PORT: u16 = 7444;
 /// Programs that a session and the scenarios use.
 const INSTALLED: [&str; 4] = ["guard", "guard-agent", "guard-controller", "guard-workload"];
 
+/// The ring buffer between kernel and guard-agent.
+#[derive(Clone, Copy)]
+pub(crate) enum Ring {
+    /// What guard-agent takes by itself.
+    AsShipped,
+    /// [`SMALL_RING_MIB`].
+    Small,
+}
+
+/// A ring that can be filled within seconds under emulation, and that 200 held threads do not fill.
+const SMALL_RING_MIB: &str = "2";
+
 /// Guard, running.
 pub(crate) struct Guard {
     controller: Child,
     agent: Child,
     policy: Option<PathBuf>,
     select: Vec<String>,
+    ring: Ring,
     ca_pin: String,
     sign_in: Option<String>,
     api: Api,
@@ -48,11 +61,11 @@ impl Guard {
     /// Starts both, with the payload's policy if there is one.
     pub(crate) fn start(policy: bool) -> Result<Self, Trouble> {
         let path = Path::new(PAYLOAD_DIR).join("policy.cedar");
-        Self::start_with(policy.then_some(path.as_path()))
+        Self::start_with(policy.then_some(path.as_path()), Ring::AsShipped)
     }
 
     /// Starts both with a policy, and waits until actions are held and the page answers.
-    pub(crate) fn start_with(policy: Option<&Path>) -> Result<Self, Trouble> {
+    pub(crate) fn start_with(policy: Option<&Path>, ring: Ring) -> Result<Self, Trouble> {
         // Debian makes it in a maintainer script, and none ran.
         fs::create_dir_all(BIN).map_err(|error| format!("{BIN}: {error}"))?;
         for name in INSTALLED {
@@ -67,9 +80,10 @@ impl Guard {
             fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
         let addr = SocketAddr::from(([127, 0, 0, 1], UI_PORT));
         let api = Api { addr, token: token.trim().to_owned() };
-        let agent = start_agent(policy.as_deref(), &ca_pin, &[])?;
+        let agent = start_agent(policy.as_deref(), &ca_pin, &[], ring)?;
         let sign_in = text("sign_in");
-        let mut guard = Self { controller, agent, policy, select: vec![], ca_pin, sign_in, api };
+        let mut guard =
+            Self { controller, agent, policy, select: vec![], ring, ca_pin, sign_in, api };
         guard.wait_for_agent()?;
         Ok(guard)
     }
@@ -129,7 +143,7 @@ impl Guard {
 
     /// Starts guard-agent again on the same state.
     pub(crate) fn restart_agent(&mut self) -> Result<(), Trouble> {
-        self.agent = start_agent(self.policy.as_deref(), &self.ca_pin, &self.select)?;
+        self.agent = start_agent(self.policy.as_deref(), &self.ca_pin, &self.select, self.ring)?;
         self.wait_for_agent()
     }
 
@@ -228,7 +242,12 @@ fn start_controller(policy: Option<&Path>) -> Result<(Child, Value), Trouble> {
     }
 }
 
-fn start_agent(policy: Option<&Path>, ca_pin: &str, select: &[String]) -> Result<Child, Trouble> {
+fn start_agent(
+    policy: Option<&Path>,
+    ca_pin: &str,
+    select: &[String],
+    ring: Ring,
+) -> Result<Child, Trouble> {
     let mut command = Command::new("/usr/local/bin/guard-agent");
     command
         .args(["--controller", &format!("https://127.0.0.1:{RPC_PORT}")])
@@ -241,6 +260,9 @@ fn start_agent(policy: Option<&Path>, ca_pin: &str, select: &[String]) -> Result
         .stderr(log("guard-agent.log")?);
     if let Some(policy) = policy {
         command.arg("--policy").arg(policy);
+    }
+    if let Ring::Small = ring {
+        command.args(["--ring-size", SMALL_RING_MIB]);
     }
     for selector in select {
         command.args(["--select", selector]);

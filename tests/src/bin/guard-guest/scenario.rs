@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     answer::{self, Answering, How},
     command::{User, as_user, wait},
-    guard::{self, Guard},
+    guard::{self, Guard, Ring},
     ports::Ports,
     scenarios, took_ms,
 };
@@ -50,7 +50,7 @@ pub(crate) struct Running {
 
 /// Plays the named scenarios, or all of them.
 pub(crate) fn run_all(ports: &mut Ports, names: &[String]) -> Result<(), Trouble> {
-    let mut stage = Stage::set_up(ports)?;
+    let mut stage = Stage::set_up(ports, Ring::Small)?;
     let mut failed = 0;
     for (name, play) in scenarios::ALL {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
@@ -104,11 +104,11 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Trouble> {
 
 impl Stage {
     /// The scenarios' files and policy, and Guard running with them.
-    pub(crate) fn set_up(ports: &mut Ports) -> Result<Self, Trouble> {
+    pub(crate) fn set_up(ports: &mut Ports, ring: Ring) -> Result<Self, Trouble> {
         prepare_files()?;
         let policy = Path::new("/run/guard/scenarios.cedar");
         fs::write(policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
-        let guard = Guard::start_with(Some(policy))?;
+        let guard = Guard::start_with(Some(policy), ring)?;
         ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
         Ok(Self { guard })
     }

@@ -14,8 +14,8 @@ use std::{
 };
 
 const WORKLOAD: &str = "/usr/local/bin/guard-workload";
-/// More outcome records than the ring buffer has room for (16 MiB of about 280 bytes).
-const FLOOD: &str = "70000";
+/// More outcome records than the ring buffer has room for (2 MiB of about 280 bytes).
+const FLOOD: &str = "12000";
 
 fn outcome_with(record: &Value, reason: &str) -> bool {
     record.get("event").is_some_and(|event| event == "outcome")
