@@ -21,6 +21,7 @@ mod bundle;
 mod checkpoint;
 mod cosign;
 mod entry;
+mod erasures;
 mod handover;
 mod journal;
 mod key;

@@ -8,6 +8,7 @@ mod crash;
 mod enrolment;
 mod evidence;
 mod link;
+mod retention;
 mod sinks;
 mod start;
 mod support;
