@@ -136,7 +136,7 @@ impl Page {
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Guard evidence</title>\
              <style>body{{font:15px sans-serif;margin:2em;max-width:70em}}td,th{{text-align:left;\
-             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:anywhere}}</style>\
+             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:break-word}}</style>\
              <h1>Evidence {from} to {last} of {origin}</h1>\
              <p>{entries} entries, {erased} with an erased payload, logged from {first} to {until}. \
              Tree of {size} entries, root {root}.</p>\
