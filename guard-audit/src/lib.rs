@@ -12,6 +12,8 @@ pub mod log;
 pub mod ocsf;
 pub mod reader;
 pub mod record;
+pub mod retention;
 
 pub use reader::{LogEntry, LogReadError, LogReader};
 pub use record::{Event, Record};
+pub use retention::HoldScope;

@@ -1,11 +1,13 @@
 //! One evidence record, and everything that can be one.
 
+use crate::retention::HoldScope;
 use guard_model::{
     Action, ActionDigest, BootId, Coverage, HoldId, HoldRequest, HostId, PolicyStatement,
     ProcessContext, RawText, SessionId, SessionInfo, Tier, Verdict, Withdrawal,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// One record. `(host, boot, sequence)` is its identity: strictly increasing from 1 without gaps, so
 /// that a missing one is visible.
@@ -241,6 +243,42 @@ pub enum Event {
         index: u64,
         /// Its leaf hash, hexadecimal.
         leaf_hash: String,
+        /// Why.
+        reason: String,
+        /// By whom.
+        by: String,
+    },
+    /// Payloads of one class that were older than it is kept are erased; their leaves and all proofs
+    /// stay.
+    PayloadsExpired {
+        /// The rule: entries of this class…
+        of: String,
+        /// …are kept for so many days.
+        days: u32,
+        /// Logged before this, ms since 1970, by the leaf.
+        before_unix_ms: u64,
+        /// How many are erased.
+        count: u64,
+        /// Of those that were old enough and looked at, how many a legal hold keeps.
+        kept: u64,
+        /// Which are erased, ascending: position of the first, and how many from there on.
+        entries: Vec<(u64, u64)>,
+    },
+    /// From here on what matches is not erased, by nobody and no rule.
+    LegalHoldSet {
+        /// Its id.
+        legal_hold: Uuid,
+        /// What it keeps.
+        scope: HoldScope,
+        /// Why.
+        reason: String,
+        /// By whom.
+        by: String,
+    },
+    /// A legal hold keeps nothing any more.
+    LegalHoldLifted {
+        /// Its id.
+        legal_hold: Uuid,
         /// Why.
         reason: String,
         /// By whom.

@@ -25,6 +25,7 @@ use guard_agent::{
     },
     spool::LIMIT_DEFAULT,
 };
+use guard_audit::retention::{Rule, Rules};
 use guard_controller::{
     Config, Controller, FirstUser, Running, sinks::SinksFile, witness::WitnessesFile,
 };
@@ -88,6 +89,10 @@ pub(crate) struct Up {
     /// File of witnesses, who cosign the evidence log (JSON; see docs/evidence.md).
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
+    /// Erase payloads of a class of evidence after so many days, such as executed=90 or all=730
+    /// (repeatable; default: nothing is ever erased; see docs/evidence.md).
+    #[arg(long, value_name = "CLASS=DAYS")]
+    retain: Vec<Rule>,
     /// Name of the first user, if there is none yet.
     #[arg(long, value_name = "NAME", default_value = "admin")]
     first_user: String,
@@ -194,6 +199,7 @@ impl Up {
         if let Some(path) = &self.witnesses {
             config.witnesses = WitnessesFile::load(path)?;
         }
+        config.retention = Rules::new(self.retain.clone());
         Ok(config)
     }
 

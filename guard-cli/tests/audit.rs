@@ -345,11 +345,55 @@ async fn evidence_is_searched_proven_and_erased_through_the_controller() {
     online.indexed().await;
     assert_eq!(json(&online.guard(&search).await)["entries"], Value::Array(Vec::new()));
 
+    let again = json(&online.guard(&["audit", "search", "--text", "made anew", "--json"]).await);
+    assert_eq!(again["entries"][0]["record"]["by"], "admin");
+
     let rotated = online.guard(&["audit", "keys", "rotate", "--json"]).await;
     assert_eq!(json(&rotated)["old"], key.as_str());
     let log = controller.log_dir().to_str().unwrap().to_owned();
     let verified = online.guard(&["audit", "verify", &log, "--key", &key]).await;
     assert_eq!(code(&verified), 0, "{}", said(&verified));
+    online.running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legal_hold_is_set_listed_obeyed_and_lifted_from_the_command_line() {
+    let online = Online::start().await;
+    let controller = &online.running.controller;
+    let loss = Event::Lost { counter: "a-secret".into(), count: 3 };
+    controller.audit(loss).await.unwrap();
+    online.indexed().await;
+    let search = ["audit", "search", "--text", "a-secret", "--json"];
+    let id = json(&online.guard(&search).await)["entries"][0]["index"].to_string();
+    let nothing = online.guard(&["audit", "hold", "add", "--reason", "x"]).await;
+    assert!(code(&nothing) == 1 && said(&nothing).contains("--everything"), "{}", said(&nothing));
+    let typo = ["audit", "hold", "add", "--class", "losst", "--reason", "x"];
+    let typo = online.guard(&typo).await;
+    assert!(code(&typo) == 1 && said(&typo).contains("no class"), "{}", said(&typo));
+    let add = ["audit", "hold", "add", "--class", "lost", "--from", "2020-01-01", "--json"];
+    let added = online.guard(&[&add[..], &["--reason", "matter 97"]].concat()).await;
+    assert_eq!(code(&added), 0, "{}", said(&added));
+    let hold = json(&added)["id"].as_str().unwrap().to_owned();
+    let listed = online.guard(&["audit", "hold", "list"]).await;
+    for expected in [&hold, "class lost, from 2020-01-01T00:00:00Z", "by admin", "matter 97"] {
+        assert!(said(&listed).contains(expected), "{expected}: {}", said(&listed));
+    }
+    let erase = ["audit", "erase", &id, "--reason", "asked for"];
+    let refused = online.guard(&erase).await;
+    assert!(code(&refused) == 1 && said(&refused).contains(&hold), "{}", said(&refused));
+    let remove = ["audit", "hold", "remove", &hold, "--reason", "settled"];
+    assert_eq!(code(&online.guard(&remove).await), 0);
+    let again = online.guard(&remove).await;
+    assert!(code(&again) == 1 && said(&again).contains("no legal hold"), "{}", said(&again));
+    assert!(said(&online.guard(&["audit", "hold", "list"]).await).contains("No legal hold"));
+    let all = json(&online.guard(&["audit", "hold", "list", "--all", "--json"]).await);
+    assert_eq!(all["legal_holds"][0]["lifted_reason"], "settled");
+    assert_eq!(code(&online.guard(&erase).await), 0);
+    online.indexed().await;
+    for kind in ["legal_hold_set", "legal_hold_lifted"] {
+        let told = online.guard(&["audit", "search", "--kind", kind, "--json"]).await;
+        assert_eq!(json(&told)["entries"][0]["record"]["by"], "admin", "{kind}");
+    }
     online.running.shutdown().await;
 }
 

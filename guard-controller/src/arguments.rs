@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Parser;
+use guard_audit::retention::{Rule, Rules};
 use guard_controller::{Config, sinks::SinksFile, witness::WitnessesFile};
 use guard_policy::{Policy, PolicySource};
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -42,6 +43,10 @@ pub(super) struct Arguments {
     /// File of witnesses, who cosign the evidence log (JSON; see docs/evidence.md)
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
+    /// Erases payloads of a class of evidence after so many days, such as executed=90 or all=730
+    /// (repeatable; default: nothing is ever erased; see docs/evidence.md)
+    #[arg(long, value_name = "CLASS=DAYS")]
+    retain: Vec<Rule>,
     /// Writes a new join token for one guard-agent into FILE (mode 0600)
     #[arg(long, value_name = "FILE")]
     pub(super) join_token_file: Option<PathBuf>,
@@ -68,6 +73,7 @@ impl Arguments {
         if let Some(path) = &self.witnesses {
             config.witnesses = WitnessesFile::load(path)?;
         }
+        config.retention = Rules::new(self.retain.clone());
         Ok(config)
     }
 }

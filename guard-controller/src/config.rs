@@ -1,6 +1,7 @@
 //! What a controller is started with.
 
 use crate::{sinks::SinkSpec, witness::WitnessesFile};
+use guard_audit::retention::Rules;
 use guard_policy::Policy;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub sinks: Vec<SinkSpec>,
     /// Who cosigns the evidence log.
     pub witnesses: WitnessesFile,
+    /// How long which class of evidence is kept; without rules all of it, for ever.
+    pub retention: Rules,
 }
 
 /// The first user: gets a one-time sign-in link at every start until a password is set.
@@ -83,6 +86,7 @@ impl Config {
             limits: Limits::default(),
             sinks: Vec::new(),
             witnesses: WitnessesFile::default(),
+            retention: Rules::default(),
         }
     }
 }

@@ -28,8 +28,8 @@ pub mod witness;
 pub use account::{Actor, ApiToken, Role, User, UserSpec, WebSession};
 pub use config::{Config, FirstUser, Limits};
 pub use error::{AccountError, DecideError, StartError, StoreError};
-pub use service::{Controller, JoinToken, Running};
+pub use service::{Controller, JoinToken, LegalHoldError, Round, Running};
 pub use view::{
-    Change, EvidenceFilter, HoldFilter, HoldView, HostView, LogHealth, ProcessView, SessionSummary,
-    SessionView, StoredRecord,
+    Change, EvidenceFilter, HoldFilter, HoldView, HostView, LegalHold, LogHealth, ProcessView,
+    RetentionHealth, SessionSummary, SessionView, StoredRecord,
 };

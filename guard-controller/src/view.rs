@@ -170,6 +170,43 @@ pub struct HostView {
     pub pending_holds: u64,
 }
 
+/// A legal hold: what it matches is not erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LegalHold {
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// What it keeps.
+    pub scope: guard_audit::HoldScope,
+    /// Why it was set.
+    pub reason: String,
+    /// By whom.
+    pub set_by: String,
+    /// When, ms since 1970.
+    pub set_unix_ms: u64,
+    /// Why it was lifted; none if it is in force.
+    pub lifted_reason: Option<String>,
+    /// By whom.
+    pub lifted_by: Option<String>,
+    /// When, ms since 1970.
+    pub lifted_unix_ms: Option<u64>,
+}
+
+/// What is erased by itself, and what is kept from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RetentionHealth {
+    /// Class → days that it is kept; empty: nothing is ever erased by itself.
+    pub days: BTreeMap<String, u32>,
+    /// Payloads that rules have erased since the start.
+    pub erased: u64,
+    /// Legal holds in force.
+    pub legal_holds: u64,
+    /// How far the wall clock is ahead of what retention believes, ms: more than some minutes means
+    /// that it was set, or that the controller stood still.
+    pub clock_ahead_ms: u64,
+    /// Why the last round failed; none if it did not.
+    pub failing: Option<String>,
+}
+
 /// How far the log, its index and the sinks are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LogHealth {
@@ -183,6 +220,8 @@ pub struct LogHealth {
     pub lost: u64,
     /// What witnesses have cosigned.
     pub witnessed: crate::witness::WitnessHealth,
+    /// What is erased by itself, and what is kept from it.
+    pub retention: RetentionHealth,
     /// The sinks, in the order of their configuration.
     pub sinks: Vec<crate::sinks::SinkView>,
 }

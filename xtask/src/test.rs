@@ -126,6 +126,7 @@ fn lints() -> Result<Vec<Row>> {
 
 fn unit() -> Result<Row> {
     let what = "unit and property tests";
+    setup::for_unit()?;
     let mut cargo = at_root("cargo");
     if have("cargo-nextest") {
         cargo.args(["nextest", "run"]).args(SELECTION);

@@ -207,6 +207,9 @@ impl Event {
             Self::Authentication { .. } => "authentication",
             Self::UserChanged { .. } => "user_changed",
             Self::PayloadErased { .. } => "payload_erased",
+            Self::PayloadsExpired { .. } => "payloads_expired",
+            Self::LegalHoldSet { .. } => "legal_hold_set",
+            Self::LegalHoldLifted { .. } => "legal_hold_lifted",
             Self::LogKeyRotated { .. } => "log_key_rotated",
         }
     }

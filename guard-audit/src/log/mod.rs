@@ -21,6 +21,7 @@ mod bundle;
 mod checkpoint;
 mod cosign;
 mod entry;
+mod erasures;
 mod files;
 mod handover;
 mod journal;

@@ -50,6 +50,7 @@ pub(super) struct Page {
     decisions: Rows,
     policies: Rows,
     erasures: Rows,
+    legal_holds: Rows,
     held: std::collections::HashMap<String, u64>,
 }
 
@@ -102,6 +103,20 @@ impl Page {
             Event::PayloadErased { index, reason, by, .. } => {
                 self.erasures.push(&[&at, &time, &index.to_string(), reason, by]);
             }
+            Event::PayloadsExpired { of, days, count, kept, entries, .. } => {
+                let first = entries.first().map_or(0, |(first, _)| *first);
+                let last = entries.last().map_or(0, |(first, count)| first + count.max(&1) - 1);
+                let which = format!("{count} from {first} to {last}");
+                let rule = format!("{of} older than {days} days; {kept} kept by legal hold");
+                self.erasures.push(&[&at, &time, &which, &rule, "the rule of retention"]);
+            }
+            Event::LegalHoldSet { legal_hold, scope, reason, by } => {
+                let (id, what) = (legal_hold.to_string(), format!("set: keeps {scope}"));
+                self.legal_holds.push(&[&at, &time, &id, &what, reason, by]);
+            }
+            Event::LegalHoldLifted { legal_hold, reason, by } => {
+                self.legal_holds.push(&[&at, &time, &legal_hold.to_string(), "lifted", reason, by]);
+            }
             _ => {}
         }
     }
@@ -121,7 +136,7 @@ impl Page {
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Guard evidence</title>\
              <style>body{{font:15px sans-serif;margin:2em;max-width:70em}}td,th{{text-align:left;\
-             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:anywhere}}</style>\
+             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:break-word}}</style>\
              <h1>Evidence {from} to {last} of {origin}</h1>\
              <p>{entries} entries, {erased} with an erased payload, logged from {first} to {until}. \
              Tree of {size} entries, root {root}.</p>\
@@ -129,7 +144,7 @@ impl Page {
              <code>guard audit verify</code>, or a verifier of your own, on the bundle.</p>\
              <h2>Proven, once the bundle is verified</h2><ul>{proven}</ul>\
              <h2>Not proven</h2><ul>{not}</ul>\
-             <h2>To look at: {findings_count}</h2><ul>{findings}</ul>{decisions}{policies}{erasures}\
+             <h2>To look at: {findings_count}</h2><ul>{findings}</ul>{decisions}{policies}{erasures}{legal_holds}\
              <h2>Break-glass: 0</h2><p>This version has no break-glass.</p>\
              <h2>Evidence supporting controls</h2><table>{controls}</table></html>\n",
             last = to - 1,
@@ -152,6 +167,9 @@ impl Page {
                 self.policies.table("Policies", &["entry", "logged", "host", "digest", "files"]),
             erasures =
                 self.erasures.table("Erasures", &["entry", "logged", "of entry", "reason", "by"]),
+            legal_holds = self
+                .legal_holds
+                .table("Legal holds", &["entry", "logged", "hold", "what", "reason", "by"]),
         )
     }
 }

@@ -1,10 +1,10 @@
 //! What entries say, one after the other: payloads against leaves, chains of hosts, losses.
 
-use super::{Envelope, Hash, leaf_hash, payload_hash};
+use super::{Envelope, Hash, erasures::Erasures, leaf_hash, payload_hash};
 use crate::{Event, Record};
 use guard_model::{BootId, HostId};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Problems and findings that are kept word for word; more are counted only.
 pub const LINES_MAX: usize = 100;
@@ -83,8 +83,7 @@ pub(super) struct Walk {
     pub(super) last_time: u64,
     pub(super) entries: u64,
     pub(super) erased: u64,
-    erasures: BTreeSet<u64>,
-    explained: BTreeSet<u64>,
+    erasures: Erasures,
     pub(super) problems: Lines,
     pub(super) findings: Lines,
 }
@@ -98,8 +97,7 @@ impl Walk {
             last_time: 0,
             entries: 0,
             erased: 0,
-            erasures: BTreeSet::new(),
-            explained: BTreeSet::new(),
+            erasures: Erasures::default(),
             problems: Lines::default(),
             findings: Lines::default(),
         }
@@ -155,7 +153,7 @@ impl Walk {
     ) -> Option<Record> {
         let Some((salt, json)) = payload else {
             self.erased += 1;
-            self.erasures.insert(index);
+            self.erasures.gone(index, envelope);
             return None;
         };
         if payload_hash(&salt, json) != envelope.payload {
@@ -219,6 +217,7 @@ impl Walk {
     }
 
     fn event(&mut self, index: u64, record: &Record) {
+        self.erasures.event(index, &record.event);
         let Some(seen) = self.hosts.get_mut(&record.host) else { return };
         match &record.event {
             Event::Lost { counter, count } => {
@@ -226,9 +225,6 @@ impl Walk {
                 *sum = sum.saturating_add(*count);
             }
             Event::Stopped { .. } => seen.stopped = true,
-            Event::PayloadErased { index, .. } => {
-                self.explained.insert(*index);
-            }
             _ => {}
         }
         let wall = i64::try_from(record.unix_ms).unwrap_or(i64::MAX);
@@ -247,8 +243,9 @@ impl Walk {
 
     /// What is known once all entries have been seen.
     pub(super) fn finish(&mut self) -> BTreeMap<HostId, HostReport> {
-        for index in self.erasures.difference(&self.explained) {
-            let line = format!("entry {index}: its payload is gone, and no entry here says why");
+        let mut untold = Vec::new();
+        self.erasures.finish(&mut self.problems, &mut untold);
+        for line in untold {
             // In a part of a log, the entry that says why may come later.
             if self.from_start { &mut self.problems } else { &mut self.findings }.push(line);
         }

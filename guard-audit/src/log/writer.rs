@@ -327,22 +327,40 @@ impl<S: Storage + 'static> Log<S> {
     /// # Errors
     /// There is no such entry, or the file cannot be written; it is either old or new.
     pub fn erase(&mut self, index: u64) -> Result<(), LogError> {
-        // The journal has payloads too.
-        self.settle()?;
+        self.erase_all(&[index])
+    }
+
+    /// As [`Log::erase`], of many at once: each file of payloads is replaced once. Those that are
+    /// gone already stay gone.
+    ///
+    /// # Errors
+    /// As [`Log::erase`]; files before the one that failed are new.
+    pub fn erase_all(&mut self, indexes: &[u64]) -> Result<(), LogError> {
         let size = self.head.head.size;
-        let name = payload::file_name(index / TILE_WIDTH);
-        if index >= size {
+        if let Some(index) = indexes.iter().copied().find(|index| *index >= size) {
             return Err(LogError::NoEntry { index, size });
         }
+        // The journal has payloads too.
+        self.settle()?;
+        let mut files: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for index in indexes {
+            files.entry(index / TILE_WIDTH).or_default().insert(index % TILE_WIDTH);
+        }
+        files.iter().try_for_each(|(number, gone)| self.erase_in(*number, gone))
+    }
+
+    fn erase_in(&mut self, number: u64, gone: &BTreeSet<u64>) -> Result<(), LogError> {
+        let size = self.head.head.size;
+        let name = payload::file_name(number);
         let bytes = require(&*self.storage, &name)?;
-        let count = TILE_WIDTH.min(size - index / TILE_WIDTH * TILE_WIDTH);
+        let count = TILE_WIDTH.min(size - number * TILE_WIDTH);
         let (mut rest, mut out) = (&bytes[..], Vec::with_capacity(bytes.len()));
         for at in 0..count {
             let before = rest;
             payload::decode(&mut rest).map_err(|problem| {
                 LogError::damaged(&name, format!("payload {at} of this file: {problem}"))
             })?;
-            if at == index % TILE_WIDTH {
+            if gone.contains(&at) {
                 payload::encode(None, &mut out);
             } else {
                 out.extend(&before[..before.len() - rest.len()]);
@@ -350,7 +368,7 @@ impl<S: Storage + 'static> Log<S> {
         }
         self.state = State::Broken;
         replace(&*self.storage, &name, &out)?;
-        if index / TILE_WIDTH == size / TILE_WIDTH {
+        if number == size / TILE_WIDTH {
             self.payload_len = out.len() as u64;
         }
         self.state = State::Ready;

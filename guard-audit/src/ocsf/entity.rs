@@ -5,8 +5,10 @@ use super::{
     base::Base,
     disposition::{Disposition, Severity},
 };
+use crate::HoldScope;
 use guard_model::HostId;
 use serde_json::json;
+use uuid::Uuid;
 
 /// A policy took effect.
 pub(super) fn policy_loaded(base: Base, digest: &str, files: &[String]) -> OcsfEvent {
@@ -50,6 +52,30 @@ pub(super) fn enrolled(base: Base, host: HostId, hostname: &str) -> OcsfEvent {
     base.event(Class::ENTITY, (6, "Enroll"), Disposition::OBSERVED)
         .with("entity", entity)
         .message(&format!("host {hostname} enrolled"))
+}
+
+/// A legal hold was set, or (without a scope) lifted.
+pub(super) fn legal_hold(
+    base: Base,
+    id: &Uuid,
+    scope: Option<&HoldScope>,
+    reason: &str,
+    by: &str,
+) -> OcsfEvent {
+    let entity = json!({
+        "uid": id.to_string(), "name": "legal hold", "type_id": 99, "type": "Legal Hold",
+    });
+    let (activity, message) = match scope {
+        Some(scope) => ((1, "Create"), format!("a legal hold keeps {scope}")),
+        None => ((4, "Delete"), "a legal hold was lifted".to_owned()),
+    };
+    let event = base
+        .event(Class::ENTITY, activity, Disposition::OBSERVED)
+        .with("entity", entity)
+        .message(&message)
+        .detail(reason)
+        .severity(Severity::Medium);
+    if by.is_empty() { event } else { event.with("actor", json!({ "user": { "name": by } })) }
 }
 
 /// The log is signed with another key.

@@ -38,6 +38,23 @@ pub(super) fn payload_erased(
         .severity(Severity::Medium)
 }
 
+/// A rule of retention erased payloads.
+pub(super) fn payloads_expired(
+    base: Base,
+    (of, days): (&str, u32),
+    (count, kept): (u64, u64),
+    entries: &[(u64, u64)],
+) -> OcsfEvent {
+    base.event(Class::EVENT_LOG, (2, "Delete"), Disposition::OBSERVED)
+        .with("log_name", LOG_NAME.into())
+        .with("count", count.min(i32::MAX as u64).into())
+        .message(&format!("{count} payloads of class {of} were erased after {days} days"))
+        .unmapped("erased_class", of.into())
+        .unmapped("retained_days", days.into())
+        .unmapped("kept_by_legal_hold", kept.into())
+        .unmapped("erased_ranges", json!(entries))
+}
+
 /// The entry stands in the log; its payload was erased.
 pub(super) fn erased(context: &Context<'_>) -> OcsfEvent {
     Base::without_record(context)

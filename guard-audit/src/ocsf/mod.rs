@@ -127,6 +127,15 @@ pub fn event(record: &Record, context: &Context<'_>) -> OcsfEvent {
         Event::PayloadErased { index, leaf_hash, reason, by } => {
             event_log::payload_erased(base, *index, leaf_hash, reason, by)
         }
+        Event::PayloadsExpired { of, days, count, kept, entries, .. } => {
+            event_log::payloads_expired(base, (of, *days), (*count, *kept), entries)
+        }
+        Event::LegalHoldSet { legal_hold, scope, reason, by } => {
+            entity::legal_hold(base, legal_hold, Some(scope), reason, by)
+        }
+        Event::LegalHoldLifted { legal_hold, reason, by } => {
+            entity::legal_hold(base, legal_hold, None, reason, by)
+        }
         Event::LogKeyRotated { old, new, by } => entity::log_key_rotated(base, old, new, by),
     }
 }

@@ -2,7 +2,8 @@
 //! ever lost, and the log always opens again.
 
 use crate::support::{CRASHES, Crash, FAULTS, Fault, Memory, all, commit, drafts, key, record};
-use guard_audit::log::{Chains, Log, LogKey};
+use guard_audit::log::{Chains, DirReader, Log, LogKey};
+use std::sync::{Arc, atomic::AtomicU64};
 
 /// Sizes of commits: within a tile, over its edge, exactly to an edge, several tiles.
 const COMMITS: [u64; 7] = [1, 254, 3, 254, 700, 1, 300];
@@ -53,7 +54,7 @@ fn check(memory: &Memory, key: &LogKey, run: &Run, what: &str) {
     let size = log.head().head.size;
     assert!(size >= run.acknowledged, "{what}: {} acknowledged, {size} left", run.acknowledged);
     drop(log);
-    let records = all(std::sync::Arc::new(memory.clone()), size);
+    let records = all(Arc::new(memory.clone()), size);
     let expected: Vec<_> = (1..=size).map(|n| record(1, n)).collect();
     assert_eq!(records, expected, "{what}");
     let report = guard_audit::log::verify(memory, &[key.verifier().clone()], &[]);
@@ -130,6 +131,34 @@ fn what_was_staged_and_never_committed_is_left_out() {
     let run = Run { head, acknowledged: 5, whole: false };
     for crash in CRASHES {
         check(&memory.after(crash), &key, &run, "staged");
+    }
+}
+
+#[test]
+fn erasing_in_many_files_may_fail_at_any_write_and_is_done_again() {
+    let key = key();
+    let positions = [3, 255, 256, 300, 513];
+    for fault in FAULTS {
+        for write in 1..=8 {
+            let (log, head) = crate::support::filled(Memory::default(), &key, 600);
+            let disk = log.storage();
+            drop(log);
+            let mut log = Log::open((*disk).clone(), &key, head.as_bytes()).unwrap();
+            disk.fail_at(write, fault);
+            let erased = log.erase_all(&positions);
+            assert_eq!(erased.is_err(), disk.tripped(), "{fault:?} {write}");
+            drop(log);
+            for crash in CRASHES {
+                let left = disk.after(crash);
+                let mut log = Log::open(left.clone(), &key, head.as_bytes()).unwrap();
+                log.erase_all(&positions).unwrap();
+                let reader = DirReader::new(log.storage(), Arc::new(AtomicU64::new(600)));
+                for at in 0..600 {
+                    let gone = reader.read_raw(at, 1).unwrap()[0].payload.is_none();
+                    assert_eq!(gone, positions.contains(&at), "{fault:?} {write} {crash:?} {at}");
+                }
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{Memory, all, boot, commit, drafts, filled, host, key, record};
 use guard_audit::{
-    Event, LogReader as _, Record,
+    Event, HoldScope, LogReader as _, Record,
     log::{
         BATCH_MAX, DirReader, Draft, Log, LogError, LogKey, PAYLOAD_BYTES_MAX, Proof, TileHashes,
         check_consistency, verify,
@@ -205,6 +205,69 @@ fn an_erased_payload_is_gone_everywhere_and_every_proof_stays() {
     // Nobody said why this one is gone.
     log.erase(7).unwrap();
     assert!(sound(&memory, &key)[0].contains("entry 7"), "{:?}", sound(&memory, &key));
+}
+
+fn expired(sequence: u64, of: &str, before_unix_ms: u64, entries: &[(u64, u64)]) -> Draft {
+    let count = entries.iter().map(|(_, count)| count).sum();
+    let (of, entries) = (of.to_owned(), entries.to_vec());
+    said(sequence, Event::PayloadsExpired { of, days: 30, before_unix_ms, count, kept: 0, entries })
+}
+
+#[test]
+fn what_a_rule_erased_is_explained_by_it_and_by_no_other() {
+    let key = key();
+    // Entries are logged at this time by the tests' clock.
+    let (logged, later) = (1_700_000_000_000, 1_700_000_000_001);
+    for (rule, problem) in [
+        (expired(301, "lost", later, &[(7, 3), (290, 1)]), None),
+        (expired(301, "held", later, &[(7, 3), (290, 1)]), Some("was not for it")),
+        (expired(301, "lost", logged, &[(7, 3), (290, 1)]), Some("was not for it")),
+        (expired(301, "lost", later, &[(7, 2), (290, 1)]), Some("entry 9: its payload is gone")),
+        (expired(301, "lost", later, &[(7, 3)]), Some("entry 290: its payload is gone")),
+    ] {
+        let memory = Memory::default();
+        let (mut log, mut head) = filled(memory.clone(), &key, 300);
+        commit(&mut log, &mut head, &[rule]).unwrap();
+        log.erase_all(&[7, 8, 9, 290]).unwrap();
+        let found = sound(&memory, &key);
+        match problem {
+            None => assert_eq!(found, [""; 0]),
+            Some(problem) => assert!(found[0].contains(problem), "{problem}: {found:?}"),
+        }
+        let leaf = DirReader::new(log.storage(), Arc::new(AtomicU64::new(301)));
+        let leaf = leaf.read_raw(8, 1).unwrap().remove(0).leaf;
+        Proof::make(&memory, log.head(), 8).unwrap().verify(&leaf).unwrap();
+    }
+}
+
+#[test]
+fn what_was_erased_while_a_legal_hold_kept_it_is_a_problem() {
+    let key = key();
+    let hold = uuid::Uuid::from_u128(1);
+    let set = |sequence, class: &str| {
+        let scope = HoldScope { class: Some(class.into()), ..HoldScope::default() };
+        let (reason, by) = ("matter".to_owned(), "ann".to_owned());
+        said(sequence, Event::LegalHoldSet { legal_hold: hold, scope, reason, by })
+    };
+    let lifted = |sequence| {
+        let (reason, by) = ("settled".to_owned(), "ann".to_owned());
+        said(sequence, Event::LegalHoldLifted { legal_hold: hold, reason, by })
+    };
+    let run = |sequence| expired(sequence, "lost", u64::MAX, &[(7, 1)]);
+    for (entries, held) in [
+        (vec![set(11, "lost"), run(12)], true),
+        (vec![set(11, "held"), run(12)], false),
+        (vec![set(11, "lost"), lifted(12), run(13)], false),
+        (vec![run(11), set(12, "lost")], false),
+    ] {
+        let memory = Memory::default();
+        let (mut log, mut head) = filled(memory.clone(), &key, 10);
+        commit(&mut log, &mut head, &entries).unwrap();
+        log.erase(7).unwrap();
+        let found = sound(&memory, &key);
+        assert_eq!(found.iter().any(|line| line.contains("while legal hold")), held, "{found:?}");
+        assert_eq!(found.is_empty(), !held, "{found:?}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod admin;
 mod bundle;
 mod entry;
+mod hold;
 mod keys;
 mod place;
 mod search;
@@ -23,6 +24,8 @@ pub(crate) enum Audit {
     Reindex(admin::Reindex),
     Erase(admin::Erase),
     #[command(subcommand)]
+    Hold(hold::Hold),
+    #[command(subcommand)]
     Keys(admin::Keys),
 }
 
@@ -36,6 +39,7 @@ impl Audit {
             Self::Search(search) => search.execute(),
             Self::Reindex(reindex) => reindex.execute(),
             Self::Erase(erase) => erase.execute(),
+            Self::Hold(hold) => hold.execute(),
             Self::Keys(keys) => keys.execute(),
         }
     }

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod credentials;
 pub mod holds;
 pub mod hosts;
+pub(crate) mod legal_holds;
 pub mod sessions;
 
 use crate::{StartError, StoreError};

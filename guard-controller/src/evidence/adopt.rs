@@ -23,10 +23,12 @@ use std::{
 };
 
 /// What is emptied and filled again from the log.
-const DERIVED: [&str; 4] = [
+const DERIVED: [&str; 6] = [
     "DELETE FROM log_entries",
     "DELETE FROM log_hosts",
     "DELETE FROM search",
+    "DELETE FROM legal_holds",
+    "DELETE FROM meta WHERE key = 'erasures_done'",
     "UPDATE meta SET value = '0' WHERE key = 'search_next'",
 ];
 

@@ -1,8 +1,8 @@
-//! What is derived from evidence: sessions and hosts' counters.
+//! What is derived from evidence: sessions, hosts' counters and legal holds.
 
 use crate::{
     StoreError,
-    db::{hosts, sessions},
+    db::{hosts, legal_holds, sessions},
 };
 use guard_audit::{Event, Record};
 use sqlx::SqliteConnection;
@@ -19,6 +19,12 @@ pub async fn apply(tx: &mut SqliteConnection, record: &Record) -> Result<(), Sto
             sessions::upsert(tx, host, boot, &request.session, unix_ms).await
         }
         Event::Heartbeat { counters, .. } => hosts::set_counters(tx, host, counters).await,
+        Event::LegalHoldSet { legal_hold, scope, reason, by } => {
+            legal_holds::set(tx, *legal_hold, scope, (reason, by), unix_ms).await
+        }
+        Event::LegalHoldLifted { legal_hold, reason, by } => {
+            legal_holds::lift(tx, *legal_hold, (reason, by), unix_ms).await.map(drop)
+        }
         event => match record.session {
             Some(session) => {
                 let ended = matches!(event, Event::SessionEnded {});

@@ -4,19 +4,20 @@ use super::{
     Appended, Entry, EvidenceStore, copies,
     keys::LogKeys,
     rows,
-    writer::{Append, Command, Writer, blocking, is_rotation},
+    writer::{Append, Command, Writer, blocking, chain_of, is_rotation},
 };
 use crate::{
-    EvidenceFilter, StoreError, StoredRecord, clock,
+    EvidenceFilter, LegalHold, StoreError, StoredRecord, clock,
     db::{Db, Doing as _, holds, int, parse},
 };
 use futures::future::BoxFuture;
 use guard_audit::{
     Event, LogEntry, LogReader, Record,
     log::{
-        BATCH_BYTES_MAX, BATCH_MAX, Dir, DirReader, Log, LogError, Proof, Storage as _, TILE_WIDTH,
-        VerifierKey,
+        BATCH_BYTES_MAX, BATCH_MAX, Dir, DirReader, Log, LogError, Proof, RawEntry, Storage as _,
+        TILE_WIDTH, VerifierKey, first_since,
     },
+    retention::is_needed,
 };
 use guard_model::{BootId, HostId, SessionId};
 use sqlx::Row as _;
@@ -28,6 +29,10 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Requests that wait for the writer; further ones wait for room, which holds their links back.
 const QUEUE: usize = 256;
+
+/// Payloads that one entry may say are erased: bounds the size of that entry, and how long the log
+/// takes nothing else.
+pub(crate) const ERASED_AT_ONCE_MAX: usize = 2048;
 
 /// Records of an earlier version that are moved into the log at once.
 const IMPORT_PAGE: i64 = 512;
@@ -82,8 +87,8 @@ impl MerkleEvidence {
         writer.prepare().await?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let store = Self { db, dir, keys, commands, reader, rotating: Mutex::new(()) };
-        store.redo_erasures(&mut writer).await?;
         tokio::spawn(writer.run(receiver));
+        store.redo_erasures().await?;
         store.import().await?;
         Ok(store)
     }
@@ -126,20 +131,30 @@ impl MerkleEvidence {
         &self.rotating
     }
 
-    /// Whether the payload of an entry may go: its leaf hash and its record, if so.
+    /// Whether the payload of an entry may go, with `legal_holds` in force: its leaf hash and its
+    /// record, if so.
     pub(crate) async fn erasable(
         &self,
         at: u64,
+        legal_holds: &[LegalHold],
     ) -> Result<Result<([u8; 32], Record), String>, StoreError> {
-        let Some(entry) = self.entries(vec![at]).await?.into_iter().next() else {
+        let Some(entry) = self.raw(vec![at]).await?.into_iter().next() else {
             return Ok(Err(format!("there is no entry {at}")));
         };
+        let envelope = entry.envelope.clone();
+        let entry = entry.into_entry().map_err(|e| StoreError::Log { problem: chain_of(&e) })?;
         let Some(record) = entry.record else {
             return Ok(Err(format!("the payload of entry {at} is erased already")));
         };
-        if matches!(record.event, Event::PayloadErased { .. } | Event::LogKeyRotated { .. }) {
-            let kind = record.event.class();
+        if is_needed(&envelope.class) {
+            let kind = &envelope.class;
             return Ok(Err(format!("entry {at} is `{kind}`: verification needs it")));
+        }
+        let keeping = legal_holds
+            .iter()
+            .find(|hold| hold.scope.keeps(&envelope, Some(&record)) != Some(false));
+        if let Some(hold) = keeping {
+            return Ok(Err(format!("legal hold {} keeps entry {at}: lift it first", hold.id)));
         }
         if let Some(id) = copies::hold_of(&record)
             && holds::is_under_way(self.db.read(), id, clock::unix_ms()).await?
@@ -156,10 +171,10 @@ impl MerkleEvidence {
         blocking(move || Ok(Proof::of_entry(&dir, at)?.to_text())).await
     }
 
-    /// Erases a payload. The entry that tells of it is in the log already.
-    pub(crate) async fn erase(&self, at: u64) -> Result<(), StoreError> {
+    /// Erases payloads, at ascending positions. The entry that tells of it is in the log already.
+    pub(crate) async fn erase(&self, positions: Vec<u64>) -> Result<(), StoreError> {
         let (answer, heard) = oneshot::channel();
-        self.ask(Command::Erase(at, answer)).await?;
+        self.ask(Command::Erase(positions, answer)).await?;
         heard.await.map_err(|_| stopped())?
     }
 
@@ -211,6 +226,24 @@ impl MerkleEvidence {
         blocking(move || read_all(&reader, &positions)).await
     }
 
+    /// Entries at ascending positions, with their leaves.
+    pub(crate) async fn raw(&self, positions: Vec<u64>) -> Result<Vec<RawEntry>, StoreError> {
+        let reader = self.reader.clone();
+        blocking(move || read_raw(&reader, &positions)).await
+    }
+
+    /// The first entry that was logged at `unix_ms` or later; the log's size if there is none.
+    pub(crate) async fn first_since(&self, unix_ms: u64) -> Result<u64, StoreError> {
+        let (dir, size) = (Dir::new(&self.dir), self.reader.size());
+        blocking(move || first_since(&dir, size, unix_ms)).await
+    }
+
+    /// When the last entry was logged, ms since 1970; none if there is no entry.
+    pub(crate) async fn last_time(&self) -> Result<Option<u64>, StoreError> {
+        let Some(last) = self.reader.size().checked_sub(1) else { return Ok(None) };
+        Ok(self.raw(vec![last]).await?.first().map(|entry| entry.envelope.time))
+    }
+
     async fn stored(&self, positions: Vec<u64>) -> Result<Vec<StoredRecord>, StoreError> {
         let entries = self.entries(positions).await?;
         // What was erased since the index was asked is left out.
@@ -220,19 +253,32 @@ impl MerkleEvidence {
         Ok(stored.collect())
     }
 
-    /// Erasures that the log tells of and a crash has interrupted.
-    async fn redo_erasures(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        let told = rows::erasures(self.db.read()).await?;
-        for entry in self.entries(told).await? {
-            let Some(Event::PayloadErased { index, .. }) = entry.record.map(|r| r.event) else {
-                continue;
+    /// Finishes erasures that the log tells of and a crash has interrupted: those since the last
+    /// start that finished all of them.
+    pub(crate) async fn redo_erasures(&self) -> Result<(), StoreError> {
+        let size = self.reader.size();
+        for at in rows::erasures(self.db.read()).await? {
+            let told = self.entries(vec![at]).await?.into_iter().next();
+            let positions: Vec<u64> = match told.and_then(|entry| entry.record).map(|r| r.event) {
+                Some(Event::PayloadErased { index, .. }) => vec![index],
+                Some(Event::PayloadsExpired { entries, .. }) => {
+                    // What a host could have written is not believed to be small.
+                    let all = entries
+                        .iter()
+                        .flat_map(|(first, count)| *first..first.saturating_add(*count).min(size));
+                    all.take(ERASED_AT_ONCE_MAX).collect()
+                }
+                _ => continue,
             };
-            let target = self.entries(vec![index]).await?;
-            if target.first().is_some_and(|entry| entry.record.is_some()) {
-                writer.erase(index).await?;
+            let left = self.raw(positions).await?.into_iter().filter(|e| e.payload.is_some());
+            let left: Vec<u64> = left.map(|entry| entry.index).collect();
+            if !left.is_empty() {
+                self.erase(left).await?;
             }
         }
-        Ok(())
+        let mut tx = self.db.write().await?;
+        rows::set_erasures_done(&mut tx, size).await?;
+        tx.commit().await.doing("note that erasures are finished")
     }
 
     /// Moves what an earlier version stored into the log.
@@ -304,6 +350,14 @@ fn commits(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
 }
 
 fn read_all(reader: &DirReader<Dir>, positions: &[u64]) -> Result<Vec<LogEntry>, LogError> {
+    read_raw(reader, positions)?.into_iter().map(RawEntry::into_entry).collect()
+}
+
+/// Entries at ascending positions; those that the log does not have are left out.
+pub(super) fn read_raw(
+    reader: &DirReader<Dir>,
+    positions: &[u64],
+) -> Result<Vec<RawEntry>, LogError> {
     let mut entries = Vec::with_capacity(positions.len());
     for group in positions.chunk_by(|a, b| a / TILE_WIDTH == b / TILE_WIDTH) {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
@@ -312,7 +366,7 @@ fn read_all(reader: &DirReader<Dir>, positions: &[u64]) -> Result<Vec<LogEntry>,
         let mut wanted = group.iter().peekable();
         for raw in page {
             if wanted.next_if(|at| **at == raw.index).is_some() {
-                entries.push(raw.into_entry()?);
+                entries.push(raw);
             }
         }
     }

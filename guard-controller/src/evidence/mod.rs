@@ -16,6 +16,8 @@ mod rows;
 mod writer;
 
 pub use adopt::{AdoptError, adopt};
+pub(crate) use merkle::ERASED_AT_ONCE_MAX;
+pub(crate) use rows::unerased;
 pub(crate) use writer::chain_of;
 
 pub use merkle::{MerkleEvidence, log_dir};
@@ -98,6 +100,9 @@ fn is_the_controllers(event: &Event) -> bool {
     matches!(
         event,
         Event::PayloadErased { .. }
+            | Event::PayloadsExpired { .. }
+            | Event::LegalHoldSet { .. }
+            | Event::LegalHoldLifted { .. }
             | Event::LogKeyRotated { .. }
             | Event::ApprovalChanged { .. }
             | Event::Enrolled { .. }

@@ -115,13 +115,53 @@ pub(super) async fn set_erased(tx: &mut SqliteConnection, at: u64) -> Result<(),
     Ok(())
 }
 
-/// Entries that tell of an erasure.
+/// Entries that tell of erasures and came after those that are surely finished.
 pub(super) async fn erasures(reader: &SqlitePool) -> Result<Vec<u64>, StoreError> {
-    let rows = sqlx::query("SELECT log_index FROM log_entries WHERE event = 'payload_erased'")
-        .fetch_all(reader)
-        .await
-        .doing("find erasures")?;
+    // Two queries, each of an index of its own.
+    let rows = sqlx::query(
+        "WITH done (at) AS (SELECT COALESCE((SELECT CAST(value AS INTEGER) FROM meta \
+             WHERE key = 'erasures_done'), 0)) \
+         SELECT log_index FROM log_entries, done WHERE event = 'payload_erased' \
+             AND log_index >= at \
+         UNION SELECT log_index FROM log_entries, done WHERE event = 'payloads_expired' \
+             AND log_index >= at ORDER BY 1",
+    )
+    .fetch_all(reader)
+    .await
+    .doing("find erasures")?;
     rows.iter().map(|row| row.try_get(0).doing("find erasures")).collect()
+}
+
+/// Erasures that entries before `at` tell of are finished.
+pub(super) async fn set_erasures_done(
+    tx: &mut SqliteConnection,
+    at: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES ('erasures_done', ?)")
+        .bind(at.to_string())
+        .execute(tx)
+        .await
+        .doing("note that erasures are finished")?;
+    Ok(())
+}
+
+/// Positions of entries of a class in a range that are not erased.
+pub(crate) async fn unerased(
+    reader: &SqlitePool,
+    (from, to): (u64, u64),
+    class: &str,
+) -> Result<Vec<u64>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT log_index FROM log_entries \
+         WHERE log_index >= ? AND log_index < ? AND event = ? AND erased = 0 ORDER BY log_index",
+    )
+    .bind(int(from))
+    .bind(int(to))
+    .bind(class)
+    .fetch_all(reader)
+    .await
+    .doing("find what is old")?;
+    rows.iter().map(|row| row.try_get(0).doing("find what is old")).collect()
 }
 
 /// The last sequence of a boot.

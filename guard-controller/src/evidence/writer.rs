@@ -3,14 +3,17 @@
 //! What has queued up while a commit was under way forms the next one, so nobody waits for a timer.
 //! After any failure the log is opened anew, by the head that the database has.
 
-use super::{Appended, Entry, Refused, copies, keys::LogKeys, rows};
+use super::{Appended, Entry, Refused, copies, keys::LogKeys, merkle, rows};
 use crate::{
     StoreError, clock,
     db::{Db, Doing as _},
 };
 use guard_audit::{
     Event, Record,
-    log::{BATCH_BYTES_MAX, BATCH_MAX, Checkpoint, Dir, DirReader, Draft, Log, LogError, Staged},
+    log::{
+        BATCH_BYTES_MAX, BATCH_MAX, Checkpoint, Dir, DirReader, Draft, Log, LogError, Staged,
+        TILE_WIDTH,
+    },
 };
 use guard_model::{BootId, HostId};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
@@ -33,8 +36,8 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Command {
     /// Records of one boot of one host; at most one commit's worth.
     Append(Append),
-    /// The payload of an entry goes.
-    Erase(u64, Answer<()>),
+    /// The payloads of these entries go, ascending.
+    Erase(Vec<u64>, Answer<()>),
     /// Everything durable, nothing open.
     Close(oneshot::Sender<()>),
 }
@@ -97,9 +100,9 @@ impl Writer {
                     next = gather(&mut batch, &mut commands);
                     self.append(batch).await;
                 }
-                Command::Erase(at, answer) => {
+                Command::Erase(positions, answer) => {
                     // Nobody listens: the request was given up; it is done all the same.
-                    let _ = answer.send(self.erase(at).await);
+                    let _ = answer.send(self.erase(positions).await);
                 }
                 Command::Close(answer) => {
                     if let Some(mut log) = self.log.take() {
@@ -257,21 +260,25 @@ impl Writer {
     }
 
     /// Copies first: once the payload is gone, nobody knows what was derived from it.
-    pub(super) async fn erase(&mut self, at: u64) -> Result<(), StoreError> {
-        let reader = self.reader.clone();
-        let found = blocking(move || reader.read_raw(at, 1)).await?;
-        let payload = found.into_iter().next().and_then(|entry| entry.payload);
-        let record = payload.and_then(|payload| serde_json::from_slice(&payload.json).ok());
+    async fn erase(&mut self, positions: Vec<u64>) -> Result<(), StoreError> {
         let mut tx = self.db.write().await?;
-        rows::set_erased(&mut tx, at).await?;
-        if let Some(record) = &record {
-            copies::forget(&mut tx, at, record).await?;
+        // File by file: payloads of many entries at once could fill the memory.
+        for group in positions.chunk_by(|a, b| a / TILE_WIDTH == b / TILE_WIDTH) {
+            let (reader, wanted) = (self.reader.clone(), group.to_vec());
+            let found = blocking(move || merkle::read_raw(&reader, &wanted)).await?;
+            for entry in found {
+                rows::set_erased(&mut tx, entry.index).await?;
+                let record = entry.payload.and_then(|p| serde_json::from_slice(&p.json).ok());
+                if let Some(record) = &record {
+                    copies::forget(&mut tx, entry.index, record).await?;
+                }
+            }
         }
         let mut log = self.open(&mut tx).await?;
-        tx.commit().await.doing("drop the copies of an erased entry")?;
-        // A crash before this line: the next start finds the payload, and the entry that tells that
-        // it should be gone.
-        let log = blocking(move || log.erase(at).map(|()| log)).await?;
+        tx.commit().await.doing("drop the copies of erased entries")?;
+        // A crash before this line: the next start finds the payloads, and the entry that tells that
+        // they should be gone.
+        let log = blocking(move || log.erase_all(&positions).map(|()| log)).await?;
         self.log = Some(log);
         self.db.scrub().await
     }

@@ -16,6 +16,14 @@ pub enum EraseError {
     Store(#[from] StoreError),
 }
 
+/// Whether words are there, and no book.
+pub(super) fn check_reason(reason: &str) -> Result<(), String> {
+    match reason.trim().is_empty() || reason.len() > super::REASON_BYTES_MAX {
+        true => Err(format!("expected a reason of 1 to {} bytes", super::REASON_BYTES_MAX)),
+        false => Ok(()),
+    }
+}
+
 impl Controller {
     /// Where the log's files are.
     #[must_use]
@@ -42,19 +50,19 @@ impl Controller {
         reason: &str,
         by: &str,
     ) -> Result<(), EraseError> {
-        if reason.trim().is_empty() || reason.len() > super::REASON_BYTES_MAX {
-            let problem = format!("expected a reason of 1 to {} bytes", super::REASON_BYTES_MAX);
-            return Err(EraseError::Refused(problem));
-        }
+        check_reason(reason).map_err(EraseError::Refused)?;
+        // No hold is set and nothing else is erased between the look at holds and the erasure.
+        let _only = self.inner.erasing.lock().await;
         self.flush_evidence().await?;
-        let (leaf, record) =
-            self.inner.evidence.erasable(index).await?.map_err(EraseError::Refused)?;
+        let legal_holds = self.legal_holds(true).await?;
+        let erasable = self.inner.evidence.erasable(index, &legal_holds).await?;
+        let (leaf, record) = erasable.map_err(EraseError::Refused)?;
         let leaf_hash = hex::encode(leaf);
         let event = Event::PayloadErased { index, leaf_hash, reason: reason.into(), by: by.into() };
         self.audit(event).await?;
         self.flush_evidence().await?;
         // A crash before this line: the next start erases it.
-        self.inner.evidence.erase(index).await?;
+        self.inner.evidence.erase(vec![index]).await?;
         if let Some(hold) = copies::hold_of(&record) {
             self.inner.index.forget(hold).await;
         }

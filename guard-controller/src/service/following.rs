@@ -67,6 +67,7 @@ impl Controller {
             lost: count(self.db(), "SELECT COUNT(*) FROM search WHERE kind = 'lost'").await?,
             indexed: self.index().indexed(),
             witnessed: self.inner.witnesses.view(),
+            retention: self.retention_health().await?,
             // Last: it only grows.
             size: self.index().size(),
             sinks,
@@ -90,11 +91,13 @@ impl Controller {
         Ok(sessions::list(self.inner.db.read(), Some(id), false, 1).await?.into_iter().next())
     }
 
-    /// Makes the search index anew from the log.
+    /// Makes the search index anew from the log. Evidence says who asked for it.
     ///
     /// # Errors
     /// Storage failed.
-    pub async fn rebuild_search(&self) -> Result<(), StoreError> {
+    pub async fn rebuild_search(&self, by: &str) -> Result<(), StoreError> {
+        let change = "the search index is made anew from the log".into();
+        self.audit(Event::UserChanged { user: String::new(), change, by: by.into() }).await?;
         self.index().rebuild().await
     }
 

@@ -1,6 +1,9 @@
 //! Start and stop: the state directory, the two servers, and what runs by the clock.
 
-use super::{Controller, Inner};
+use super::{
+    Controller, Inner,
+    retention::{self, BelievedTime, RetentionState},
+};
 use crate::{
     Config, Role, StartError, StoreError, UserSpec,
     db::{Db, Doing as _},
@@ -103,6 +106,8 @@ impl Controller {
         let db = Db::open(&config.state_dir.join("controller.db")).await?;
         let own_id = own_id(&db).await?;
         let evidence = MerkleEvidence::open(db.clone(), &config.state_dir, own_id).await?;
+        let last_logged = evidence.last_time().await?;
+        let believed = BelievedTime::load(&db, last_logged).await?;
         let authority = Authority::load_or_create(&config.state_dir)?;
         let server = authority.server_identity(&config.rpc_names)?;
         let (ui, ui_addr) = listen(config.ui_addr, "the UI").await?;
@@ -122,10 +127,16 @@ impl Controller {
                 links: Links::new(config.limits.links),
                 changes: broadcast::Sender::new(super::CHANGES_KEPT),
                 written: Notify::new(),
+                erasing: tokio::sync::Mutex::default(),
+                retention: RetentionState::default(),
                 db,
                 config,
             }),
         };
+        // An erasure may have been told of in the outbox only, when a crash came: it is finished
+        // before anybody can set a hold that would have kept it.
+        controller.flush_evidence().await?;
+        controller.inner.evidence.redo_erasures().await?;
         controller.audit(started()).await?;
         controller.audit(policy_loaded(&controller)).await?;
         let first_sign_in = controller.first_sign_in().await?;
@@ -139,6 +150,7 @@ impl Controller {
         tasks.spawn(expire(controller.clone(), until(stopped.clone())));
         tasks.spawn(move_evidence(controller.clone(), until(stopped.clone())));
         tasks.spawn(index_evidence(controller.clone(), until(stopped.clone())));
+        tasks.spawn(retention::run(controller.clone(), believed, until(stopped.clone())));
         for sink in sinks {
             tasks.spawn(Worker::new(controller.clone(), sink).run(until(stopped.clone())));
         }

@@ -12,6 +12,7 @@ mod intake;
 mod lifecycle;
 mod process_tree;
 mod reads;
+mod retention;
 mod transition;
 
 pub use accounts::{GROUPS_MAX, USERS_MAX};
@@ -24,7 +25,9 @@ pub use evidence::EraseError;
 pub use intake::{HoldRefused, REQUEST_BYTES_MAX};
 pub use lifecycle::Running;
 pub(crate) use lifecycle::lock_state_dir;
+pub use retention::{LEGAL_HOLDS_MAX, LegalHoldError, Round};
 
+use self::{evidence::check_reason, retention::RetentionState};
 use crate::{
     Change, Config, StoreError,
     db::{Db, Doing as _, hosts},
@@ -73,6 +76,9 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     /// Records wait in the outbox.
     written: Notify,
+    /// One erasure, or one change of legal holds, at a time: what a hold keeps is certain.
+    erasing: tokio::sync::Mutex<()>,
+    retention: RetentionState,
 }
 
 /// A single-use token with which one host enrols.

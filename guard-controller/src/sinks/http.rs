@@ -101,12 +101,33 @@ impl Client {
         headers: &[(HeaderName, HeaderValue)],
         body: String,
     ) -> Result<Answer, DeliveryError> {
+        self.send(Method::POST, path, headers, Bytes::from(body)).await
+    }
+
+    /// What requests name as their host.
+    pub(super) fn authority(&self) -> &str {
+        self.authority.to_str().unwrap_or_default()
+    }
+
+    /// The URL's path, without a `/` at its end.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends a request to `path` below the URL and reads the answer.
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Answer, DeliveryError> {
         let target = match format!("{}{path}", self.base) {
             target if target.is_empty() => "/".to_owned(),
             target => target,
         };
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = Method::POST;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
         *request.uri_mut() = target.parse().map_err(|_| unavailable("the URL has no path"))?;
         request.headers_mut().insert(header::HOST, self.authority.clone());
         let agent = HeaderValue::from_static(concat!("guard/", env!("CARGO_PKG_VERSION")));

@@ -9,8 +9,11 @@ mod cursor;
 mod file;
 mod hec;
 mod http;
+mod kafka;
 mod otlp;
 mod render;
+mod s3;
+mod sigv4;
 mod spec;
 mod state;
 mod syslog;
@@ -22,7 +25,7 @@ mod webhook;
 mod worker;
 
 pub use render::Rendered;
-pub use spec::{Format, Scheme, SinkSpec, SinksFile, Start, Target, TlsFiles};
+pub use spec::{Format, Sasl, Scheme, SinkSpec, SinksFile, Start, Target, TlsFiles};
 pub use state::SinkView;
 
 pub(crate) use cursor::reset;
@@ -31,6 +34,7 @@ pub(crate) use state::SinkState;
 pub(crate) use worker::{Worker, prepare};
 
 use futures::future::BoxFuture;
+use std::time::Duration;
 
 /// Sinks of one controller: each holds a batch in memory and writes its cursor to the database.
 pub const SINKS_MAX: usize = 16;
@@ -93,8 +97,34 @@ pub enum DeliveryError {
     Rejected(String),
 }
 
+/// What a batch may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchBounds {
+    /// Events in it.
+    pub events: usize,
+    /// Bytes of its events; one larger event is a batch of its own.
+    pub bytes: usize,
+    /// How long its first event may wait for others.
+    pub age: Duration,
+    /// The receiver keeps a batch under a name of its own: where a batch ends is noted, durably,
+    /// before it is delivered, so that a repetition after a crash is the same batch.
+    pub named: bool,
+}
+
+impl Default for BatchBounds {
+    fn default() -> Self {
+        let (events, bytes) = (BATCH_EVENTS_MAX, BATCH_BYTES_MAX);
+        Self { events, bytes, age: Duration::ZERO, named: false }
+    }
+}
+
 /// Delivers batches to one receiver.
 pub trait Deliver: Send + Sync {
+    /// What a batch may be.
+    fn bounds(&self) -> BatchBounds {
+        BatchBounds::default()
+    }
+
     /// Delivers `batch`; the receiver has confirmed all of it when this returns. The number is of
     /// events that the receiver took and says it has not kept.
     ///

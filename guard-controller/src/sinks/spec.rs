@@ -149,6 +149,49 @@ pub enum Target {
         #[serde(default)]
         danger_plaintext: bool,
     },
+    /// A topic of a Kafka cluster.
+    Kafka {
+        /// Some of its brokers, `HOST:PORT`; the others are learned from them.
+        brokers: Vec<String>,
+        /// The topic.
+        topic: String,
+        /// How to sign in, if the cluster wants it.
+        #[serde(default)]
+        sasl: Option<Sasl>,
+        /// File with `{"username": …, "password": …}` for it.
+        #[serde(default)]
+        credentials_file: Option<PathBuf>,
+        /// Certificates.
+        #[serde(default)]
+        tls: TlsFiles,
+        /// Sends in the clear, to other machines too.
+        #[serde(default)]
+        danger_plaintext: bool,
+    },
+    /// Objects in an S3-compatible store.
+    S3 {
+        /// The bucket: `https://s3.eu-central-1.amazonaws.com/BUCKET`, or with the bucket in the
+        /// host's name.
+        url: String,
+        /// The region that requests are signed for; stores without regions take `us-east-1`.
+        #[serde(default = "us_east_1")]
+        region: String,
+        /// What names of objects begin with, for example `guard/`.
+        #[serde(default)]
+        prefix: String,
+        /// File with `{"access_key_id": …, "secret_access_key": …, "session_token": …}`; read at
+        /// each delivery.
+        credentials_file: PathBuf,
+        /// Longest time that an event waits for others of its object, s.
+        #[serde(default = "one_minute")]
+        max_age_s: u64,
+        /// Certificates.
+        #[serde(default)]
+        tls: TlsFiles,
+        /// Sends in the clear.
+        #[serde(default)]
+        danger_plaintext: bool,
+    },
     /// Syslog (RFC 5424) over TLS (RFC 5425).
     Syslog {
         /// `HOST` or `HOST:PORT`; port 6514 without it.
@@ -160,6 +203,20 @@ pub enum Target {
         #[serde(default)]
         plaintext: bool,
     },
+}
+
+/// How to sign in at a Kafka cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sasl {
+    /// The password as it is: within TLS.
+    Plain,
+    /// SCRAM-SHA-256 (RFC 7677).
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// SCRAM-SHA-512.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
 }
 
 /// A scheme of a URL.
@@ -179,6 +236,14 @@ const fn yes() -> bool {
     true
 }
 
+const fn one_minute() -> u64 {
+    60
+}
+
+fn us_east_1() -> String {
+    "us-east-1".into()
+}
+
 impl Target {
     /// What kind it is, and where to, for people: no secrets.
     #[must_use]
@@ -189,6 +254,10 @@ impl Target {
             Self::Webhook { url, .. } => ("webhook", url.clone()),
             Self::SplunkHec { url, .. } => ("splunk_hec", url.clone()),
             Self::Otlp { url, .. } => ("otlp", url.clone()),
+            Self::Kafka { brokers, topic, .. } => {
+                ("kafka", format!("{}/{topic}", brokers.join(",")))
+            }
+            Self::S3 { url, .. } => ("s3", url.clone()),
             Self::Syslog { address, .. } => ("syslog", address.clone()),
         }
     }

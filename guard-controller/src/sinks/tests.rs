@@ -244,6 +244,42 @@ fn what_would_leak_or_cannot_work_is_refused_with_words() {
         let error = webhook(url, file, "").unwrap_err().to_string();
         assert!(error.contains(words), "{url}: {error}");
     }
+    let secret = r#"{"access_key_id":"a","secret_access_key":"b"}"#;
+    std::fs::write(&short, secret).unwrap();
+    let s3 = |fields: &str| {
+        let file = short.display();
+        let text = format!(
+            r#"{{"name":"s","to":{{"kind":"s3","url":"http://127.0.0.1:1/b","credentials_file":"{file}"{fields}}}}}"#
+        );
+        super::target::open(&serde_json::from_str(&text).unwrap()).map(drop)
+    };
+    assert!(s3("").is_ok());
+    for (fields, words) in [
+        (r#","region":"""#, "region"),
+        (r#","prefix":"/x""#, "do not begin with"),
+        (r#","max_age_s":0"#, "1 to 3600"),
+        (r#","max_age_s":3601"#, "1 to 3600"),
+    ] {
+        let error = s3(fields).unwrap_err().to_string();
+        assert!(error.contains(words), "{fields}: {error}");
+    }
+    std::fs::write(&short, r#"{"access_key_id":"a","secret_access_key":hunter2}"#).unwrap();
+    let error = s3("").unwrap_err().to_string();
+    assert!(error.contains("line 1") && !error.contains("hunter2"), "{error}");
+    let kafka = |fields: &str| {
+        let text = format!(r#"{{"name":"k","to":{{"kind":"kafka",{fields}}}}}"#);
+        super::target::open(&serde_json::from_str(&text).unwrap()).map(drop)
+    };
+    assert!(kafka(r#""brokers":["127.0.0.1:1"],"topic":"t""#).is_ok());
+    for (fields, words) in [
+        (r#""brokers":[],"topic":"t""#, "1 to 32"),
+        (r#""brokers":["127.0.0.1"],"topic":"t""#, "HOST:PORT"),
+        (r#""brokers":["127.0.0.1:1"],"topic":"t t""#, "topic"),
+        (r#""brokers":["127.0.0.1:1"],"topic":"t","sasl":"plain""#, "go together"),
+    ] {
+        let error = kafka(fields).unwrap_err().to_string();
+        assert!(error.contains(words), "{fields}: {error}");
+    }
     let missing = webhook("http://127.0.0.1:1/", &dir.path().join("none"), "").unwrap_err();
     assert!(matches!(missing, SinkError::File { .. }));
     let unknown = r#"{"name":"w","to":{"kind":"stdout","colour":"red"}}"#;

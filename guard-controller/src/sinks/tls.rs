@@ -22,6 +22,11 @@ const SYSTEM_ROOTS: &[&str] = &[
 
 /// A connector that trusts what `files` say, or the system.
 pub(super) fn connector(sink: &str, files: &TlsFiles) -> Result<TlsConnector, SinkError> {
+    Ok(TlsConnector::from(config(sink, files)?))
+}
+
+/// A configuration that trusts what `files` say, or the system.
+pub(super) fn config(sink: &str, files: &TlsFiles) -> Result<Arc<ClientConfig>, SinkError> {
     let roots = match &files.ca_file {
         Some(path) => path.clone(),
         None => system_roots(sink)?,
@@ -44,7 +49,7 @@ pub(super) fn connector(sink: &str, files: &TlsFiles) -> Result<TlsConnector, Si
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(value(sink, "tls: `cert_file` and `key_file` go together")),
     };
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn system_roots(sink: &str) -> Result<PathBuf, SinkError> {

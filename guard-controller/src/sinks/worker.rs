@@ -1,13 +1,16 @@
 //! What drives one sink: reads behind its cursor, delivers, moves the cursor.
 
 use super::{
-    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Deliver, DeliveryError, Rendered, SinkError, SinkSpec,
-    SinkState, Start, cursor, spec, target,
+    Deliver, DeliveryError, Rendered, SinkError, SinkSpec, SinkState, Start, cursor, spec, target,
 };
-use crate::{Controller, StartError, StoreError, clock, db::Db, search::ReadError};
+use crate::{
+    Controller, StartError, StoreError, clock,
+    db::Db,
+    search::{ReadEntry, ReadError},
+};
 use guard_audit::{Event, Record};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often to look for new entries when there were none.
 const POLL: Duration = Duration::from_millis(200);
@@ -62,8 +65,12 @@ pub(crate) struct Worker {
     pub(crate) state: Arc<SinkState>,
     pub(crate) deliver: Box<dyn Deliver>,
     limit: usize,
+    /// Since when the first event of the next batch waits for others, and which.
+    waits: Option<(u64, Instant)>,
     pause: Duration,
     tries: u32,
+    /// The batch that was noted is refused: a smaller one is tried.
+    halved: bool,
     rejected_in_a_row: u32,
 }
 
@@ -82,10 +89,12 @@ impl Worker {
         Self {
             controller,
             state,
+            limit: deliver.bounds().events,
             deliver,
-            limit: BATCH_EVENTS_MAX,
+            waits: None,
             pause: PAUSE_MIN,
             tries: 0,
+            halved: false,
             rejected_in_a_row: 0,
         }
     }
@@ -107,11 +116,17 @@ impl Worker {
 
     /// One attempt; how long to wait before the next.
     pub(super) async fn step(&mut self) -> Duration {
+        if let Some(pause) = self.waits_for_more() {
+            return pause;
+        }
         let batch = match self.batch().await {
             Ok(batch) if batch.from == batch.to => return POLL,
             Ok(batch) => batch,
             Err(error) => return self.failed(&format!("the log cannot be read: {error}")),
         };
+        if let Err(error) = self.begin(&batch).await {
+            return self.failed(&format!("the batch cannot be noted: {error}"));
+        }
         let delivered = match timeout(DELIVERY_TIMEOUT, self.send(&batch)).await {
             Ok(delivered) => delivered,
             Err(_) => {
@@ -134,27 +149,86 @@ impl Worker {
         if batch.events.is_empty() { Ok(0) } else { self.deliver.deliver(&batch.events).await }
     }
 
+    /// How long to wait before the next batch is worth its delivery; none if it is now.
+    fn waits_for_more(&mut self) -> Option<Duration> {
+        let (bounds, cursor) = (self.deliver.bounds(), self.state.now().cursor);
+        let there = self.controller.index().indexed().saturating_sub(cursor.next);
+        let under_way = cursor.batch_end > cursor.next;
+        if there == 0 || under_way || there >= bounds.events as u64 || bounds.age.is_zero() {
+            self.waits = None;
+            return None;
+        }
+        let since = match self.waits {
+            Some((first, since)) if first == cursor.next => since,
+            _ => Instant::now(),
+        };
+        self.waits = Some((cursor.next, since));
+        let left = bounds.age.checked_sub(since.elapsed()).filter(|left| !left.is_zero());
+        left.map(|left| left.min(POLL))
+    }
+
+    /// What is delivered next. Where the receiver names batches and one was under way before a
+    /// crash, the very same.
     async fn batch(&self) -> Result<Batch, ReadError> {
-        let from = self.state.next();
-        let spec = &self.state.spec;
-        let entries = self.controller.index().read(from, self.limit).await?;
+        let (bounds, cursor) = (self.deliver.bounds(), self.state.now().cursor);
+        let from = cursor.next;
         let mut batch = Batch { from, to: from, events: Vec::new(), own_loss: false };
+        let again = bounds.named && cursor.batch_end > from && !self.halved;
+        let end = if again { cursor.batch_end } else { from.saturating_add(self.limit as u64) };
+        let most = if again { usize::MAX } else { bounds.bytes };
         let mut bytes = 0;
-        for read in &entries {
+        while batch.to < end {
+            let limit = usize::try_from(end - batch.to).unwrap_or(usize::MAX);
+            let entries = self.controller.index().read(batch.to, limit).await?;
+            if entries.is_empty() || !self.add(&mut batch, &entries, (&mut bytes, most)) {
+                break;
+            }
+            if !bounds.named {
+                break;
+            }
+        }
+        if again && batch.to < end {
+            // The index is being made anew: what was under way is not all there yet.
+            return Ok(Batch { from, to: from, events: Vec::new(), own_loss: false });
+        }
+        batch.own_loss &= batch.events.len() == 1;
+        Ok(batch)
+    }
+
+    /// Adds what fits; whether all of it did.
+    fn add(
+        &self,
+        batch: &mut Batch,
+        entries: &[ReadEntry],
+        (bytes, most): (&mut usize, usize),
+    ) -> bool {
+        let spec = &self.state.spec;
+        for read in entries {
             let event = Rendered::new(read, spec.format);
             let wanted = spec.only.is_empty() || spec.only.contains(&event.code);
             if wanted {
-                bytes += event.body.len();
-                if bytes > BATCH_BYTES_MAX && !batch.events.is_empty() {
-                    break;
+                *bytes += event.body.len();
+                if *bytes > most && !batch.events.is_empty() {
+                    return false;
                 }
                 batch.events.push(event);
                 batch.own_loss = is_loss_of(read.entry.record.as_ref(), &spec.name);
             }
             batch.to = read.entry.index + 1;
         }
-        batch.own_loss &= batch.events.len() == 1;
-        Ok(batch)
+        true
+    }
+
+    /// Notes where a batch ends that the receiver will keep under a name.
+    async fn begin(&self, batch: &Batch) -> Result<(), StoreError> {
+        if !self.deliver.bounds().named || self.state.now().cursor.batch_end == batch.to {
+            return Ok(());
+        }
+        let name = &self.state.spec.name;
+        // A crash before this line: nothing was delivered. After it: the same batch again.
+        let cursor = cursor::begin(self.controller.db(), name, batch.from, batch.to).await?;
+        self.state.now().cursor = cursor;
+        Ok(())
     }
 
     async fn confirmed(&mut self, batch: &Batch, counts: (u64, u64)) -> Duration {
@@ -173,8 +247,9 @@ impl Worker {
             }
         }
         self.tries = 0;
+        self.halved = false;
         self.pause = PAUSE_MIN;
-        self.limit = (self.limit * 2).min(BATCH_EVENTS_MAX);
+        self.limit = (self.limit * 2).min(self.deliver.bounds().events);
         if counts.1 > 0 && !batch.own_loss {
             self.record_loss(counts.1).await;
         }
@@ -185,6 +260,7 @@ impl Worker {
     /// up only if others are taken.
     async fn rejected(&mut self, batch: &Batch, why: &str) -> Duration {
         if batch.to - batch.from > 1 {
+            self.halved = true;
             self.limit = usize::try_from((batch.to - batch.from) / 2).unwrap_or(1).max(1);
             return Duration::ZERO;
         }

@@ -66,6 +66,17 @@ async fn log_and_sinks(app: &App, out: &mut Exposition) -> Result<(), Problem> {
     out.one("guard_outbox_records", "gauge", help, health.waiting);
     let help = "Entries of the log that tell of lost records or events.";
     out.one("guard_log_loss_entries", "gauge", help, health.lost);
+    let retention = &health.retention;
+    let help = "Legal holds in force.";
+    out.one("guard_legal_holds", "gauge", help, retention.legal_holds);
+    let help = "Payloads that rules of retention have erased since the start.";
+    out.one("guard_retention_erased_total", "counter", help, retention.erased);
+    let help = "How far the wall clock is ahead of the time that retention goes by.";
+    let ahead = retention.clock_ahead_ms;
+    out.one("guard_retention_clock_ahead_milliseconds", "gauge", help, ahead);
+    let help = "1 if the last round of retention failed.";
+    let failing = u64::from(retention.failing.is_some());
+    out.one("guard_retention_failing", "gauge", help, failing);
     let witnessed = &health.witnessed;
     if witnessed.quorum > 0 {
         let help = "Entries that a quorum of witnesses has cosigned.";

@@ -119,6 +119,9 @@ pub(crate) const ROUTES: &[Route] = &[
     read("/api/v1/log", Access::Reader),
     write("/api/v1/log/reindex", Access::Admin),
     write("/api/v1/log/rotate-key", Access::Admin),
+    read("/api/v1/legal-holds", Access::Reader),
+    write("/api/v1/legal-holds", Access::Admin),
+    write("/api/v1/legal-holds/{id}/lift", Access::Admin),
     write("/api/v1/sinks/{name}/replay", Access::Admin),
     read("/api/v1/users", Access::Admin),
     write("/api/v1/users", Access::Admin),
@@ -173,7 +176,7 @@ fn ui() -> Router<Arc<App>> {
 }
 
 fn rest() -> Router<Arc<App>> {
-    use api::{events, evidence, holds, log, openapi, people, search, sessions};
+    use api::{events, evidence, holds, legal_holds, log, openapi, people, search, sessions};
     Router::new()
         .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/me", get(people::me))
@@ -193,6 +196,8 @@ fn rest() -> Router<Arc<App>> {
         .route("/api/v1/log", get(search::health))
         .route("/api/v1/log/reindex", post(log::reindex))
         .route("/api/v1/log/rotate-key", post(log::rotate_key))
+        .route("/api/v1/legal-holds", get(legal_holds::list).post(legal_holds::set))
+        .route("/api/v1/legal-holds/{id}/lift", post(legal_holds::lift))
         .route("/api/v1/sinks/{name}/replay", post(search::replay))
         .route("/api/v1/users", get(people::users).post(people::create_user))
         .route("/api/v1/users/{name}/sign-in-link", post(people::sign_in_link))

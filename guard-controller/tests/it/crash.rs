@@ -1,62 +1,18 @@
 //! kill -9 of the real program at bad moments: nothing that anybody has heard of is lost.
 
-use crate::support::{Agent, PATIENCE, boot, config, enrol, eventually};
+use crate::{
+    program::{Program, linked},
+    support::{Agent, PATIENCE, config, eventually},
+};
 use guard_audit::Event;
 use guard_controller::{Controller, EvidenceFilter, HoldFilter, Role, Running, UserSpec};
 use guard_model::{HoldState, Verdict};
-use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
-
-/// The program as a child, which dies with the test.
-struct Program {
-    child: Child,
-    rpc: SocketAddr,
-}
-
-impl Program {
-    async fn start(dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_guard-controller"))
-            .args(["--ui", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--json", "--state"])
-            .arg(dir.join("state"))
-            .arg("--join-token-file")
-            .arg(dir.join("token"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let rpc = line["rpc"].as_str().unwrap().trim_start_matches("https://").parse().unwrap();
-        Self { child, rpc }
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-}
+use std::{path::Path, time::Duration};
+use tokio::{process::Command, time::timeout};
 
 /// What the program left, opened by this process: the same code, with hands on it.
 async fn reopen(dir: &Path) -> Running {
     Controller::start(config(dir)).await.unwrap()
-}
-
-fn ca_pem(dir: &Path) -> String {
-    let text = std::fs::read_to_string(dir.join("state/ca.pem")).unwrap();
-    text[text.find("-----BEGIN CERTIFICATE-----").unwrap()..].to_owned()
-}
-
-async fn linked(program: &Program, dir: &Path) -> Agent {
-    let token = std::fs::read_to_string(dir.join("token")).unwrap();
-    let enrolled = enrol(program.rpc, &ca_pem(dir), token.trim()).await.unwrap();
-    let mut agent = Agent::link(program.rpc, &enrolled, boot(), &[]).await;
-    agent.evidence_ack().await;
-    agent
 }
 
 #[tokio::test]

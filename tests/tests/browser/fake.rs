@@ -114,6 +114,27 @@ impl Fake {
         self.wait(self.controller().receive_evidence(self.host, self.boot, entries)).unwrap();
     }
 
+    /// Record `sequence` of the host: somebody has allowed a hold.
+    pub(crate) fn person_decided(&self, sequence: u64, hold_id: HoldId, reason: &str) {
+        let record = Record {
+            host: self.host,
+            boot: self.boot,
+            sequence,
+            boottime_ns: sequence,
+            unix_ms: now(),
+            session: Some(self.session().id),
+            event: Event::PersonDecided {
+                hold_id,
+                digest: self.view(hold_id).request.digest,
+                verdict: Verdict::Allow,
+                decided_by: "ann".into(),
+                reason: reason.into(),
+            },
+        };
+        let entry = Entry { json: serde_json::to_string(&record).unwrap(), record };
+        self.wait(self.controller().receive_evidence(self.host, self.boot, vec![entry])).unwrap();
+    }
+
     /// Waits until what was written can be found.
     pub(crate) fn indexed(&self) {
         let health = || self.wait(self.controller().log_health()).unwrap();

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fake;
+mod report;
 
 use fake::{Fake, connect, exec, read};
 use guard_controller::Role;

@@ -5,6 +5,7 @@ mod initramfs;
 mod kernel;
 mod modules;
 mod packages;
+mod receivers;
 mod root;
 mod toolchain;
 
@@ -51,6 +52,14 @@ pub(crate) fn for_vm(kernel: Kernel) -> Result<Boot> {
     })
 }
 
+/// For the unit and integration tests.
+pub(crate) fn for_unit() -> Result<()> {
+    packages::install(packages::UNIT)?;
+    let cache = cache::directory()?;
+    let _lock = cache::lock()?;
+    receivers::prepare(&cache)
+}
+
 /// For the browser tests.
 pub(crate) fn for_browser() -> Result<()> {
     packages::install(packages::BROWSER)
@@ -62,7 +71,8 @@ pub(crate) fn everything() -> Result<()> {
     for kernel in Kernel::ALL {
         for_vm(kernel)?;
     }
+    for_unit()?;
     for_browser()?;
-    crate::run::say("set up: toolchain, kernels 6.1, 6.12 and 7.3, root tree, browser");
+    crate::run::say("set up: toolchain, kernels 6.1, 6.12 and 7.3, root tree, receivers, browser");
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::run::{have, is_root, quietly, say};
 use anyhow::{Result, bail};
 use std::{path::Path, process::Command};
 
-/// A program, and the Debian package that brings it.
+/// A program (or a command that succeeds if it is there), and the Debian package that brings it.
 type Need = (&'static str, &'static str);
 
 /// For the eBPF programs.
@@ -21,6 +21,8 @@ pub(crate) const VM: &[Need] = &[
     ("dpkg-deb", "dpkg"),
     ("strip", "binutils"),
 ];
+/// For the tests of sinks: Debian's `python3` alone cannot make a virtual environment with pip.
+pub(crate) const UNIT: &[Need] = &[("python3 -m ensurepip --version", "python3-venv")];
 /// For the browser tests.
 pub(crate) const BROWSER: &[Need] =
     &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
@@ -32,7 +34,7 @@ const FAKEROOT: Need = ("fakeroot", "fakeroot");
 pub(crate) fn install(needs: &[Need]) -> Result<()> {
     let fakeroot = (!is_root()).then_some(&FAKEROOT);
     let missing: Vec<&Need> =
-        needs.iter().chain(fakeroot).filter(|(program, _)| !have(program)).collect();
+        needs.iter().chain(fakeroot).filter(|(program, _)| !is_there(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -56,9 +58,19 @@ pub(crate) fn install(needs: &[Need]) -> Result<()> {
         apt(&["update"])?;
         apt(&install)?;
     }
-    match needs.iter().find(|(program, _)| !have(program)) {
+    match needs.iter().find(|(program, _)| !is_there(program)) {
         Some((program, package)) => bail!("{package} is installed, but {program} is not there"),
         None => Ok(()),
+    }
+}
+
+fn is_there(program: &str) -> bool {
+    match program.split_once(' ') {
+        None => have(program),
+        Some((program, arguments)) => {
+            let ended = Command::new(program).args(arguments.split(' ')).output();
+            ended.is_ok_and(|ended| ended.status.success())
+        }
     }
 }
 

@@ -20,7 +20,7 @@ fn check(name: &str, got: &str) {
 fn mapped() -> Vec<ocsf::OcsfEvent> {
     let held = held(super::samples::connect());
     let table = table().into_iter().map(|(event, _)| event);
-    let all = table.chain(events().into_iter().take(24));
+    let all = table.chain(events().into_iter().take(27));
     all.map(|event| ocsf::event(&record(event), &context(Some(&held)))).collect()
 }
 

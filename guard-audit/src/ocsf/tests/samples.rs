@@ -362,6 +362,30 @@ pub(crate) fn events() -> Vec<Event> {
             by: "ann".into(),
         },
         Event::LogKeyRotated { old: "log+1+a".into(), new: "log+2+b".into(), by: "ann".into() },
+        Event::PayloadsExpired {
+            of: "executed".into(),
+            days: 30,
+            before_unix_ms: 1_700_000_000_000,
+            count: u64::MAX,
+            kept: 2,
+            entries: vec![(3, 4), (9, 1)],
+        },
+        Event::LegalHoldSet {
+            legal_hold: Uuid::from_u128(7),
+            scope: crate::HoldScope {
+                class: Some("held".into()),
+                host: Some(host()),
+                to_unix_ms: Some(1_700_000_000_000),
+                ..crate::HoldScope::default()
+            },
+            reason: "matter 97".into(),
+            by: "ann".into(),
+        },
+        Event::LegalHoldLifted {
+            legal_hold: Uuid::from_u128(7),
+            reason: "settled".into(),
+            by: String::new(),
+        },
     ];
     all.extend(table().into_iter().map(|(event, _)| event));
     for action in actions() {

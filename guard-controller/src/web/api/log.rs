@@ -88,13 +88,14 @@ pub(crate) async fn erase(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes the search index anew from the log. Needs the role `admin`.
+/// Makes the search index anew from the log; evidence says who asked. Needs the role `admin`.
 #[utoipa::path(post, path = "/api/v1/log/reindex", tag = "evidence",
     responses((status = 202, body = Reindexing), (status = "default", body = Problem)))]
 pub(crate) async fn reindex(
     State(app): State<Arc<App>>,
+    signed: Signed,
 ) -> Result<(StatusCode, Json<Reindexing>), Problem> {
-    app.controller.rebuild_search().await?;
+    app.controller.rebuild_search(&signed.user.name).await?;
     let entries = app.controller.index().size();
     Ok((StatusCode::ACCEPTED, Json(Reindexing { entries })))
 }

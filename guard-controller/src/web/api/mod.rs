@@ -3,6 +3,7 @@
 pub(crate) mod events;
 pub(crate) mod evidence;
 pub(crate) mod holds;
+pub(crate) mod legal_holds;
 pub(crate) mod log;
 pub(crate) mod openapi;
 pub(crate) mod people;

@@ -1,6 +1,6 @@
 //! The API's description of itself, generated from the handlers.
 
-use super::{events, evidence, holds, log, people, search, sessions};
+use super::{events, evidence, holds, legal_holds, log, people, search, sessions};
 use axum::Json;
 use utoipa::{
     Modify, OpenApi,
@@ -21,7 +21,8 @@ use utoipa::{
     paths(
         show, holds::list, holds::show, holds::decide, holds::history, events::stream,
         sessions::list, sessions::show, sessions::hosts, evidence::export, search::search, search::show, search::health,
-        search::replay, log::prove, log::erase, log::reindex, log::rotate_key, people::me,
+        search::replay, log::prove, log::erase, log::reindex, log::rotate_key, legal_holds::list,
+        legal_holds::set, legal_holds::lift, people::me,
         people::users, people::create_user, people::sign_in_link, people::tokens,
         people::create_token, people::revoke_token,
     ),

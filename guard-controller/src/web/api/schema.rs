@@ -247,8 +247,58 @@ shapes! {
         lost: u64,
         /// What witnesses have cosigned.
         witnessed: Witnessed,
+        /// What is erased by itself, and what is kept from it.
+        retention: Retention,
         /// The sinks, in the order of their configuration.
         sinks: Vec<Sink>,
+    }
+
+    /// What is erased by itself, and what is kept from it.
+    Retention {
+        /// Class → days that it is kept; empty: nothing is ever erased by itself.
+        days: BTreeMap<String, u32>,
+        /// Payloads that rules have erased since the start.
+        erased: u64,
+        /// Legal holds in force.
+        legal_holds: u64,
+        /// How far the wall clock is ahead of what retention believes, ms.
+        clock_ahead_ms: u64,
+        /// Why the last round failed; null if it did not.
+        failing: Option<String>,
+    }
+
+    /// What a legal hold keeps: entries that match every field that is there.
+    LegalHoldScope {
+        /// Of this class, such as `held`.
+        class: Option<String>,
+        /// Of this session.
+        session: Option<String>,
+        /// Of this host.
+        host: Option<String>,
+        /// Logged then or later, ms since 1970.
+        from_unix_ms: Option<u64>,
+        /// Logged earlier, ms since 1970.
+        to_unix_ms: Option<u64>,
+    }
+
+    /// A legal hold: what it matches is not erased.
+    LegalHold {
+        /// Its id.
+        id: String,
+        /// What it keeps.
+        scope: LegalHoldScope,
+        /// Why it was set.
+        reason: String,
+        /// By whom.
+        set_by: String,
+        /// When, ms since 1970.
+        set_unix_ms: u64,
+        /// Why it was lifted; null if it is in force.
+        lifted_reason: Option<String>,
+        /// By whom.
+        lifted_by: Option<String>,
+        /// When, ms since 1970.
+        lifted_unix_ms: Option<u64>,
     }
 
     /// What witnesses have cosigned.

@@ -51,6 +51,9 @@ const RECORDS: &[&str] = &[
     "started",
     "stopped",
     "payload_erased",
+    "payloads_expired",
+    "legal_hold_set",
+    "legal_hold_lifted",
     "log_key_rotated",
 ];
 

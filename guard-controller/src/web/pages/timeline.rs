@@ -137,6 +137,15 @@ fn administrative(event: &Event) -> (&'static str, &'static str, Option<u32>, St
         Event::PayloadErased { index, reason, by, .. } => {
             ("erased", "", format!("payload of entry {index}, by {by}: {reason}"))
         }
+        Event::PayloadsExpired { of, days, count, .. } => {
+            ("erased", "", format!("{count} payloads of class {of}, older than {days} days"))
+        }
+        Event::LegalHoldSet { scope, reason, by, .. } => {
+            ("legal hold", "", format!("keeps {scope}, by {by}: {reason}"))
+        }
+        Event::LegalHoldLifted { legal_hold, reason, by } => {
+            ("legal hold", "", format!("{legal_hold} lifted, by {by}: {reason}"))
+        }
         Event::LogKeyRotated { new, by, .. } => ("log key", "", format!("{new}, by {by}")),
         _ => ("event", "", String::new()),
     };

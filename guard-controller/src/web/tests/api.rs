@@ -78,6 +78,18 @@ async fn what_is_described_is_what_is_sent() {
     let health = web.get(&all, "/api/v1/log").await.json();
     same_fields("log", &health, schema::LogHealth::FIELDS);
     same_fields("witnessed", &health["witnessed"], schema::Witnessed::FIELDS);
+    same_fields("retention", &health["retention"], schema::Retention::FIELDS);
+    let scope = guard_audit::HoldScope {
+        class: Some("held".into()),
+        session: Some(SessionId(Uuid::nil())),
+        host: Some(guard_model::HostId(Uuid::nil())),
+        from_unix_ms: Some(1),
+        to_unix_ms: Some(2),
+    };
+    web.controller().set_legal_hold(scope, "matter", "all").await.unwrap();
+    let holds = web.get(&all, "/api/v1/legal-holds").await.json();
+    same_fields("legal hold", &holds["legal_holds"][0], schema::LegalHold::FIELDS);
+    same_fields("scope", &holds["legal_holds"][0]["scope"], schema::LegalHoldScope::FIELDS);
     let witness = serde_json::to_value(crate::witness::WitnessView::default()).unwrap();
     same_fields("witness", &witness, schema::Witness::FIELDS);
     web.bearer("all").await;

@@ -115,7 +115,7 @@ async fn an_index_made_anew_finds_the_same() {
     web.hold("dev", 1).await;
     web.indexed().await;
     let before = web.found(&aud, "limit=500").await;
-    web.controller().rebuild_search().await.unwrap();
+    web.controller().index().rebuild().await.unwrap();
     web.indexed().await;
     assert_eq!(web.found(&aud, "limit=500").await, before);
 }
@@ -211,7 +211,10 @@ async fn the_log_is_changed_by_administrators_only_and_each_change_says_by_whom(
     let at = web.found(&adm, "text=a-secret").await[0]["index"].as_u64().unwrap();
     let erase = format!("/api/v1/evidence/{at}/erase");
     let why = serde_json::json!({ "reason": "ticket 97" });
-    for path in [&erase, "/api/v1/log/reindex", "/api/v1/log/rotate-key"] {
+    let lift = format!("/api/v1/legal-holds/{}/lift", uuid::Uuid::nil());
+    let paths =
+        [&erase, "/api/v1/log/reindex", "/api/v1/log/rotate-key", "/api/v1/legal-holds", &lift];
+    for path in paths {
         let answer = web.post_json(&ann, path, &why).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         let forged = Browser { csrf: String::new(), ..adm.clone() };
@@ -235,6 +238,8 @@ async fn the_log_is_changed_by_administrators_only_and_each_change_says_by_whom(
     let answer = web.post_json(&adm, "/api/v1/log/reindex", &Value::Null).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     web.indexed().await;
+    let asked = web.found(&ann, "kind=user_changed&text=anew").await;
+    assert_eq!(asked[0]["record"]["by"], "adm");
     assert_eq!(web.found(&ann, "text=a-secret").await.len(), 0);
     for kind in ["payload_erased", "log_key_rotated"] {
         let found = web.found(&ann, &format!("kind={kind}")).await;
