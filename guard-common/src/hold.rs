@@ -52,14 +52,15 @@ pub const KIND_TRUNCATE: u32 = 0x109;
 pub const KIND_XATTR: u32 = 0x10a;
 
 // Sockets apart from connect; body [`crate::event::PlainBody`]. `access` is the socket type,
-// `flags` the protocol, the object the address as the kernel holds it (or two bytes of family).
-/// `socket_create`.
+// `flags` the protocol.
+/// `socket_create`: the object is the family, two bytes.
 pub const KIND_SOCKET: u32 = 0x200;
-/// `socket_bind`.
+/// `socket_bind`: the object is the address as the kernel holds it. The path of a UNIX socket is a
+/// [`KIND_MKNOD`] instead.
 pub const KIND_BIND: u32 = 0x201;
-/// `socket_listen`.
+/// `socket_listen`: the object is the address that it is bound to (IPv4, IPv6), or two bytes of family.
 pub const KIND_LISTEN: u32 = 0x202;
-/// `socket_sendmsg` with an address.
+/// `socket_sendmsg` with an address, which is the object as the kernel holds it.
 pub const KIND_SEND: u32 = 0x203;
 
 // Other tasks; body [`crate::event::PlainBody`], object [`TaskObject`]. Never held: their callers
@@ -73,27 +74,30 @@ pub const KIND_SIGNAL: u32 = 0x301;
 // is that of the file that it is about, if there is one. `flags` says what exactly.
 /// `userns_create`.
 pub const KIND_USER_NAMESPACE: u32 = 0x400;
-/// `task_alloc`: `flags` has the clone flags.
+/// `task_alloc`: `flags` has the clone flags of the new namespaces.
 pub const KIND_NAMESPACE: u32 = 0x401;
-/// `sb_mount`, `move_mount`, `sb_remount`.
+/// `sb_mount`: `flags` has those of mount(2), remounts included. `move_mount`: `access` is 1.
 pub const KIND_MOUNT: u32 = 0x402;
 /// `sb_umount`.
 pub const KIND_UNMOUNT: u32 = 0x403;
-/// `path_chroot`, `sb_pivotroot`.
+/// `path_chroot`; `sb_pivotroot`: `access` is 1.
 pub const KIND_CHROOT: u32 = 0x404;
-/// `kernel_read_file`, `kernel_load_data`.
+/// `kernel_read_file`, `kernel_load_data`: `flags` has the kernel's number of what is read. Firmware and
+/// all else that is no module is never held: who asks for it looks for another one.
 pub const KIND_MODULE: u32 = 0x405;
-/// `kernel_read_file`, `kernel_load_data`.
+/// `kernel_read_file`, `kernel_load_data` of a kernel or its initial file system; `flags` as there.
 pub const KIND_KEXEC: u32 = 0x406;
 /// `bpf`: `flags` has the command.
 pub const KIND_BPF: u32 = 0x407;
-/// `perf_event_open`: `flags` has the type.
+/// `perf_event_open`. Never held: the kernel asks several times in one call.
 pub const KIND_PERF: u32 = 0x408;
-/// `inode_init_security_anon` of `[io_uring]`, `uring_sqpoll`, `uring_override_creds`, `uring_cmd`.
+/// `inode_init_security_anon` in io_uring_setup(2): `flags` is 0. `uring_sqpoll`, `uring_override_creds`,
+/// `uring_cmd`: 1, 2, 3, never held.
 pub const KIND_IO_URING: u32 = 0x409;
-/// `task_fix_setuid`, `task_fix_setgid`: object word 0 has the new effective id, word 1 is 1 for gid.
+/// `task_fix_setuid`, `task_fix_setgid`: object word 0 has the first id
+/// that the process did not have, word 1 is 1 for gid.
 pub const KIND_SETID: u32 = 0x40a;
-/// `settime`.
+/// `settime`: the object is seconds and nanoseconds, or empty where only the time zone is set.
 pub const KIND_SETTIME: u32 = 0x40b;
 /// `capable`: `access` has the capability, `flags` the system call. Never held: the caller sees a bool.
 pub const KIND_CAPABILITY: u32 = 0x40c;
@@ -156,7 +160,8 @@ pub struct FileObject {
     pub ino: u64,
     /// `inode.i_generation`. For a creation: the directory's.
     pub generation: u64,
-    /// `exec`: keyed hash of argv as read at the hook. What is made or gets a second name: keyed hash
+    /// `exec`: keyed hash of argv as read at the hook and of the time of the file's last change (a
+    /// loader: that time itself). What is made or gets a second name: keyed hash
     /// of the new name (and of its directory, or of a symbolic link's target).
     pub hash: [u64; 2],
 }

@@ -29,10 +29,30 @@ struct super_block {
 struct inode {
 	u16 i_mode;
 	kuid_t i_uid;
+	kgid_t i_gid;
 	struct super_block *i_sb;
 	u64 i_ino;
 	u32 i_nlink;
 	u32 i_generation;
+} CORE;
+
+// What says when an inode was last changed has had three forms since 6.1.
+struct timespec64 {
+	long long tv_sec;
+	long tv_nsec;
+} CORE;
+
+struct inode___6_1 {
+	struct timespec64 i_ctime;
+} CORE;
+
+struct inode___6_6 {
+	struct timespec64 __i_ctime;
+} CORE;
+
+struct inode___6_11 {
+	long long i_ctime_sec;
+	u32 i_ctime_nsec;
 } CORE;
 
 struct qstr {
@@ -92,6 +112,9 @@ struct linux_binprm {
 	struct file *file;
 	const char *filename;
 	const char *interp;
+	unsigned long p;
+	int argc, envc;
+	char buf[256];
 } CORE;
 
 struct fs_struct {
@@ -120,6 +143,7 @@ struct task_struct {
 } CORE;
 
 struct pt_regs {
+	u64 r10;
 	u64 si;
 	u64 dx;
 	u64 orig_ax;
@@ -155,7 +179,26 @@ GETTER u32 core_inode_dev(struct inode *i) { return i->i_sb->s_dev; }
 GETTER u64 core_inode_ino(struct inode *i) { return i->i_ino; }
 GETTER u32 core_inode_generation(struct inode *i) { return i->i_generation; }
 GETTER u32 core_inode_uid(struct inode *i) { return i->i_uid.val; }
+GETTER u32 core_inode_gid(struct inode *i) { return i->i_gid.val; }
 GETTER u32 core_inode_mode(struct inode *i) { return i->i_mode; }
+#define EXISTS(field) __builtin_preserve_field_info(field, 2)
+
+// 0 if it is in none of the forms that we know.
+GETTER u64 core_inode_changed(struct inode *i)
+{
+	struct inode___6_11 *a = (void *)i;
+	struct inode___6_6 *b = (void *)i;
+	struct inode___6_1 *c = (void *)i;
+
+	if (EXISTS(a->i_ctime_sec))
+		return (u64)a->i_ctime_sec * 1000000000 + a->i_ctime_nsec;
+	if (EXISTS(b->__i_ctime))
+		return (u64)b->__i_ctime.tv_sec * 1000000000 + b->__i_ctime.tv_nsec;
+	if (EXISTS(c->i_ctime))
+		return (u64)c->i_ctime.tv_sec * 1000000000 + c->i_ctime.tv_nsec;
+	return 0;
+}
+
 GETTER u32 core_inode_nlink(struct inode *i) { return i->i_nlink; }
 
 // PROC_SUPER_MAGIC of include/uapi/linux/magic.h.
@@ -188,7 +231,13 @@ GETTER u64 core_acl_offset_of_entries(void) { return __builtin_preserve_field_in
 
 GETTER struct file *core_bprm_file(struct linux_binprm *b) { return b->file; }
 // The kernel sets interp apart from filename once a script (or binfmt_misc) has named its interpreter.
+// Compared, not subtracted: to 7.3 these are pointers, on which there is no arithmetic.
 GETTER u32 core_bprm_is_interpreter(struct linux_binprm *b) { return b->interp != b->filename; }
+// The first four bytes of the file.
+GETTER u32 core_bprm_magic(struct linux_binprm *b) { return *(u32 *)b->buf; }
+GETTER u64 core_bprm_p(struct linux_binprm *b) { return b->p; }
+GETTER u32 core_bprm_argc(struct linux_binprm *b) { return b->argc; }
+GETTER u32 core_bprm_envc(struct linux_binprm *b) { return b->envc; }
 
 GETTER u32 core_task_flags(struct task_struct *t) { return t->flags; }
 GETTER u32 core_task_pid(struct task_struct *t) { return t->pid; }
@@ -196,6 +245,7 @@ GETTER u32 core_task_tgid(struct task_struct *t) { return t->tgid; }
 GETTER u32 core_task_parent_tgid(struct task_struct *t) { return t->real_parent->tgid; }
 GETTER u64 core_task_start(struct task_struct *t) { return t->start_boottime; }
 GETTER u32 core_task_uid(struct task_struct *t) { return t->real_cred->euid.val; }
+GETTER u32 core_task_gid(struct task_struct *t) { return t->real_cred->egid.val; }
 GETTER char *core_task_comm(struct task_struct *t) { return t->comm; }
 GETTER u32 core_task_status(struct task_struct *t) { return t->thread_info.status; }
 
@@ -216,6 +266,7 @@ GETTER u64 core_vma_flags(struct vm_area_struct *v) { return v->vm_flags; }
 
 GETTER u64 core_regs_si(struct pt_regs *r) { return r->si; }
 GETTER u64 core_regs_dx(struct pt_regs *r) { return r->dx; }
+GETTER u64 core_regs_r10(struct pt_regs *r) { return r->r10; }
 GETTER u64 core_regs_orig_ax(struct pt_regs *r) { return r->orig_ax; }
 
 GETTER u32 core_socket_type(struct socket *s) { return (u16)s->type; }

@@ -8,7 +8,7 @@
 //! a name) is not cached.
 
 use crate::{
-    kernel::{Inode, Task, Walk, boot_ns, uid_gid},
+    kernel::{AF_UNIX, Inode, Task, Walk, boot_ns, uid_gid},
     maps::{DECISIONS, config, count},
     path::name::path_hash,
 };
@@ -25,8 +25,6 @@ use guard_common::{
 /// What is never remembered: the object has no name yet, or none at all, or is more than a file.
 const NEVER: u32 =
     ACCESS_CREATE | ACCESS_TMPFILE | ACCESS_UNNAMED | ACCESS_GAINS | ACCESS_SHARED_WRITE;
-
-const AF_UNIX: u16 = 1;
 
 /// Where a decision on a file, reached where `walk` stands, is remembered.
 #[inline(always)]
@@ -59,16 +57,20 @@ pub fn of_file(
 /// Where it is remembered that a session was allowed to open a file, whatever its name.
 #[inline(always)]
 pub fn of_identity(label: &Label, key: &ActionKey) -> Option<DecisionKey> {
-    let state = SipHash::new(config()?.hash_key).word(u64::from(key.access));
-    finish(label, key, state.word(key.object[0]).word(key.object[1]).word(key.object[2]))
+    finish(label, key, identity(key)?)
 }
 
 /// A number for a file and an access that nobody outside can choose.
 #[inline(always)]
 pub fn number(key: &ActionKey) -> Option<u32> {
+    Some(identity(key)?.finish(u64::from(key.kind))[0] as u32)
+}
+
+/// Which file, whatever its name, and how it is used.
+#[inline(always)]
+fn identity(key: &ActionKey) -> Option<SipHash> {
     let state = SipHash::new(config()?.hash_key).word(u64::from(key.access));
-    let state = state.word(key.object[0]).word(key.object[1]).word(key.object[2]);
-    Some(state.finish(u64::from(key.kind))[0] as u32)
+    Some(state.word(key.object[0]).word(key.object[1]).word(key.object[2]))
 }
 
 /// Where a decision on a socket is remembered: its address is whole in the key. The path of a UNIX socket

@@ -9,7 +9,7 @@ use crate::{
     hold,
     kernel::Task,
     lineage::label_of,
-    record::set_fileless,
+    system::at_once,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -77,9 +77,5 @@ fn try_capable(ctx: &LsmContext) -> Verdict {
     if !decided {
         return Verdict::Allow;
     }
-    let key = hold::key(task, KIND_CAPABILITY, capability, syscall as u32);
-    hold::answer_at_once(task, &label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    at_once(task, &label, &hold::key(task, KIND_CAPABILITY, capability, syscall as u32))
 }

@@ -20,12 +20,12 @@ use guard_common::{
 
 // include/linux/fs.h and include/uapi/asm-generic/fcntl.h; the same from 6.1 to 7.3.
 const FMODE_READ: u32 = 0x1;
-const FMODE_WRITE: u32 = 0x2;
+pub const FMODE_WRITE: u32 = 0x2;
 const FMODE_CREATED: u32 = 0x10_0000;
 /// Files that a file system opens below itself (overlayfs): the file above was decided.
-const FMODE_NOACCOUNT: u32 = 0x2000_0000;
-/// Opened by `execve` or for a program's interpreter: the exec family decides.
-const FMODE_EXEC_FLAG: u32 = 0x20;
+pub const FMODE_NOACCOUNT: u32 = 0x2000_0000;
+/// Opened by `execve`, as the image or as what it names: the exec family decides.
+pub const FMODE_EXEC_FLAG: u32 = 0x20;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_NOCTTY: u32 = 0o400;

@@ -6,7 +6,7 @@
 //! can run to its exit, and a task without storage is looked for among these.
 
 use crate::{
-    exec::forget_passes,
+    exec::commit,
     kernel::{Bprm, Task, cgroup_id, uid_gid},
     maps::{BACKUPS, LABELS, SELECTORS, config, count},
     record,
@@ -97,12 +97,12 @@ fn try_task_alloc(ctx: &LsmContext) -> Verdict {
 
 /// The image is committed and has not run yet: selectors label here, so no instruction of a selected
 /// program runs unlabelled.
-#[lsm(hook = "bprm_committed_creds")]
+#[lsm(hook = "bprm_committed_creds", sleepable)]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let task = Task::current();
     match label_of(task) {
         Some(label) => {
-            forget_passes(task);
+            commit::verify(task, &label, Bprm::arg(&ctx, 0));
             // The first process of a session was labelled from user space.
             keep(task, &label);
             record::plain(EVENT_EXECUTED, task, &label);

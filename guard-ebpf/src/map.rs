@@ -6,7 +6,7 @@
 
 use crate::{
     cache,
-    file::{fill, set_file},
+    file::{FMODE_WRITE, fill, set_file},
     hold,
     kernel::{File, Task, Vma, nullable_arg},
     lineage::label_of,
@@ -23,8 +23,6 @@ const MAP_PRIVATE: u64 = 0x2;
 const VM_EXEC: u64 = 0x4;
 const VM_SHARED: u64 = 0x8;
 const VM_MAYWRITE: u64 = 0x20;
-/// `include/linux/fs.h`: the file was opened for writing.
-const FMODE_WRITE: u32 = 0x2;
 
 #[lsm(hook = "mmap_file")]
 pub fn mmap_file(ctx: LsmContext) -> i32 {

@@ -1,6 +1,7 @@
 //! The maps, each with its reader and writer.
 
 use crate::{
+    exec::{HashWork, StackWork},
     kernel::{Task, fetch_add},
     path::name::PathWork,
 };
@@ -92,13 +93,55 @@ pub struct Passes {
     pub created_dentry: u64,
     /// Valid entries of `exec`.
     pub exec_count: u32,
-    /// 1 while the exec restarts for the sake of a held interpreter: only then do the entries count.
+    /// 1 while the exec restarts for the sake of a later image: only then do the entries count.
     pub exec_restarts: u32,
     /// Images whose grant was consumed in this exec, so that the restart for a script's interpreter
-    /// does not ask for the script again. See `exec.rs`.
+    /// or a loader does not ask for them again. See `exec/passes.rs`.
     pub exec: [ExecPass; EXEC_PASSES],
+    /// 1: the image that was allowed last is ELF; what is opened for execution next is its loader.
+    pub names_loader: u32,
+    pub _pad: u32,
+    /// What was decided on, to be compared with what is committed.
+    pub check: ExecCheck,
     /// A walk of the decision cache that is under way.
     pub path: PathWork,
+}
+
+/// The arguments and environment that a decision on an exec was about (H12).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ExecCheck {
+    /// 1: the fields below are of the exec that is under way.
+    pub made: u32,
+    /// `ACCESS_*`, here for the verifier's sake.
+    pub access: u32,
+    /// 1: the image is ELF.
+    pub elf: u32,
+    pub _pad: u32,
+    /// 0: the exec could not be described.
+    pub known: u64,
+    /// Bits of `ENVIRONMENT_NAMES`.
+    pub environment: u32,
+    /// `ARGV_*`.
+    pub argv_flags: u32,
+    /// Bytes of argv[0] with its NUL.
+    pub first_len: u32,
+    /// Bytes of argv that are known, from argv[0] on.
+    pub sure_len: u32,
+    /// Address of argv[0] on the new stack.
+    pub argv_at: u64,
+    /// Device and inode of the image that was checked last.
+    pub image: [u64; 2],
+    /// The hash of the action's key.
+    pub hash: [u64; 2],
+    /// Hash of argv[0].
+    pub first: [u64; 2],
+    /// Hash of what follows it.
+    pub rest: [u64; 2],
+    /// A hash that is under way.
+    pub hashing: HashWork,
+    /// A look at the new stack that is under way.
+    pub walking: StackWork,
 }
 
 /// One image of an exec chain.

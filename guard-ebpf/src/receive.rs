@@ -11,6 +11,7 @@ use crate::{
     hold,
     kernel::{File, Inode, Task},
     lineage::label_of,
+    path::{S_IFMT, S_IFREG},
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -19,8 +20,7 @@ use guard_common::{
     label::Label,
 };
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
+// include/uapi/linux/stat.h.
 const S_IFDIR: u32 = 0o040_000;
 const S_IFBLK: u32 = 0o060_000;
 const S_IFCHR: u32 = 0o020_000;

@@ -5,7 +5,7 @@
 
 use crate::{
     cache, hold,
-    kernel::{Message, Socket, Task, pointer_arg, read_kernel},
+    kernel::{AF_UNIX, Message, Socket, Task, pointer_arg, read_kernel},
     lineage::label_of,
     record::set_plain,
     verdict::{Verdict, bounded},
@@ -16,7 +16,6 @@ use guard_common::{
     label::Label,
 };
 
-const AF_UNIX: u16 = 1;
 /// `SOCK_TYPE_MASK`: the rest of `type` are flags.
 const SOCK_TYPE_MASK: u32 = 0xf;
 // arch/x86/entry/syscalls/syscall_64.tbl.

@@ -9,6 +9,8 @@ use super::{
     ebpf::Ebpf,
     keeper::{self, Keeper},
     pins::{self, Generation},
+    programs::{PROGRAMS, Spec},
+    quirk::loses_task_storage,
     ring::EventSource,
     wire::Wire,
 };
@@ -124,81 +126,6 @@ pub enum LoadError {
         why: String,
     },
 }
-
-/// One program of the object.
-struct Spec {
-    program: &'static str,
-    hook: &'static str,
-    action: &'static str,
-    /// Without it nothing else has a meaning.
-    essential: bool,
-    /// Not every kernel of the matrix has the hook; without it another hook sees the same.
-    newer: bool,
-}
-
-const fn spec(program: &'static str, action: &'static str) -> Spec {
-    Spec { program, hook: program, action, essential: false, newer: false }
-}
-
-const fn lineage(program: &'static str) -> Spec {
-    Spec { essential: true, ..spec(program, "lineage") }
-}
-
-const fn newer(program: &'static str, action: &'static str) -> Spec {
-    Spec { newer: true, ..spec(program, action) }
-}
-
-/// In the order of attaching: labels are inherited before anything asks for one.
-const PROGRAMS: [Spec; 48] = [
-    lineage("task_alloc"),
-    lineage("bprm_committed_creds"),
-    spec("sched_process_fork", "lineage"),
-    spec("sched_process_exit", "lineage"),
-    spec("bprm_check_security", "exec"),
-    spec("file_open", "open"),
-    spec("path_mknod", "open"),
-    spec("path_unlink", "unlink"),
-    spec("path_rmdir", "rmdir"),
-    spec("path_mkdir", "mkdir"),
-    spec("path_symlink", "symlink"),
-    spec("path_link", "link"),
-    spec("path_rename", "rename"),
-    spec("path_chmod", "chmod"),
-    spec("path_chown", "chown"),
-    spec("path_truncate", "truncate"),
-    spec("inode_setxattr", "xattr"),
-    spec("inode_removexattr", "xattr"),
-    newer("inode_set_acl", "xattr"),
-    newer("inode_remove_acl", "xattr"),
-    spec("file_receive", "receive"),
-    spec("mmap_file", "map"),
-    spec("file_mprotect", "map"),
-    spec("socket_create", "socket"),
-    spec("socket_bind", "bind"),
-    spec("socket_listen", "listen"),
-    spec("socket_connect", "connect"),
-    spec("socket_sendmsg", "send"),
-    spec("task_kill", "signal"),
-    spec("ptrace_access_check", "ptrace"),
-    spec("capable", "capability"),
-    spec("userns_create", "user_namespace"),
-    spec("sb_mount", "mount"),
-    spec("move_mount", "mount"),
-    spec("sb_umount", "unmount"),
-    spec("sb_pivotroot", "chroot"),
-    spec("path_chroot", "chroot"),
-    spec("kernel_read_file", "module"),
-    spec("kernel_load_data", "module"),
-    spec("bpf", "bpf"),
-    spec("perf_event_open", "perf"),
-    spec("inode_init_security_anon", "io_uring"),
-    spec("uring_sqpoll", "io_uring"),
-    spec("uring_override_creds", "io_uring"),
-    spec("uring_cmd", "io_uring"),
-    spec("task_fix_setuid", "setid"),
-    spec("task_fix_setgid", "setid"),
-    spec("settime", "settime"),
-];
 
 pub(super) fn load(config: &EbpfConfig) -> Result<(Ebpf, EventSource, Vec<Coverage>), LoadError> {
     check_kernel()?;
@@ -380,8 +307,9 @@ fn attach(
     Ok(())
 }
 
-/// The end of a verifier log says why.
+/// The end of a verifier log says why, but for its statistics.
 fn cut(text: &str) -> String {
+    let text = text.split("verification time").next().unwrap_or(text);
     let skip = text.chars().count().saturating_sub(REASON_CHARS_MAX);
     text.chars().skip(skip).collect()
 }
@@ -421,29 +349,4 @@ fn release() -> String {
     nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default()
-}
-
-/// Whether a failed fork frees the storage of its parent: seen on 6.1, not on 6.12. Every kernel before
-/// the latter is taken for one that does, and so is one whose release cannot be read.
-fn loses_task_storage(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (6, 12),
-        _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::loses_task_storage;
-
-    #[test]
-    fn a_kernel_that_may_lose_labels_keeps_them_twice() {
-        for release in ["6.1.0-50-cloud-amd64", "5.15.0", "6.11.9", "", "linux", "6"] {
-            assert!(loses_task_storage(release), "{release}");
-        }
-        for release in ["6.12.117+deb13-cloud-amd64", "6.18.0", "7.3.4+deb13-cloud-amd64"] {
-            assert!(!loses_task_storage(release), "{release}");
-        }
-    }
 }

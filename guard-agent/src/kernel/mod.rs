@@ -8,6 +8,8 @@ pub mod ebpf;
 mod keeper;
 pub mod load;
 mod pins;
+mod programs;
+mod quirk;
 mod ring;
 mod sys;
 mod wire;

@@ -4,11 +4,12 @@
 
 use super::{
     Checkpoint, CosignerKey, DirReader, Hash, LogError, Proof, Report, Storage, TILE_WIDTH,
-    TileHashes, Trusted, VerifierKey, base64, check_consistency, handover, payload, range_proof,
+    TileHashes, Trusted, VerifierKey, base64, check_consistency,
+    files::{CHECKPOINT, COSIGNED, KEYS, list, require},
+    handover, payload, range_proof,
     read::{checkpoint as published, cosigned, raw_entry, split_bundle},
     report, root_of_range, unbase64,
     walk::Walk,
-    writer::{CHECKPOINT, COSIGNED, KEYS, file, require},
 };
 use std::{
     collections::BTreeMap,
@@ -51,7 +52,7 @@ pub fn write_bundle<S: Storage + 'static, W: Write>(
     archive.member(CHECKPOINT, checkpoint.text().as_bytes())?;
     archive.member(KEYS, &require(&**storage, KEYS)?)?;
     let hashes = TileHashes::new(&**storage, size);
-    for name in storage.list(handover::DIR).map_err(file(handover::DIR, "cannot be listed"))? {
+    for name in list(&**storage, handover::DIR)? {
         archive.handover(&**storage, &hashes, size, &name)?;
     }
     // The log may have grown since the checkpoint was read.

@@ -1,7 +1,9 @@
 //! From one key to the next: a checkpoint that both have signed, whose last entry names the new.
 
 use super::{
-    Checkpoint, LogError, Storage, TileHashes, VerifierKey, leaf_hash, payload_hash,
+    Checkpoint, LogError, Storage, TileHashes, VerifierKey,
+    files::{list, require},
+    leaf_hash, payload_hash,
     read::raw_entry,
 };
 use crate::{Event, Record};
@@ -87,11 +89,11 @@ pub(super) fn follow<S: Storage + ?Sized>(
     keys: &[VerifierKey],
 ) -> Result<Trusted, LogError> {
     let mut trusted = Trusted::new(keys);
-    let listed = storage.list(DIR).map_err(super::writer::file(DIR, "cannot be listed"))?;
+    let listed = list(storage, DIR)?;
     for name in listed.iter().filter(|name| name.parse::<u64>().is_ok_and(|at| at <= size)) {
         let path = format!("{DIR}/{name}");
         let damaged = |problem: String| LogError::damaged(path.as_str(), problem);
-        let bytes = super::writer::require(storage, &path)?;
+        let bytes = require(storage, &path)?;
         let checkpoint = Checkpoint::parse(&bytes).map_err(damaged)?;
         if trusted.verify(&checkpoint).is_err() {
             // Between keys that nobody here trusts yet, or before the first that is.

@@ -2,10 +2,10 @@
 
 use super::{
     Checkpoint, Envelope, Hash, Head, LogError, Storage, TILE_WIDTH,
+    files::{CHECKPOINT, COSIGNED, read, replace, require},
     payload::{self, Payload},
     payload_hash,
     tree::{bundle_name, leaf_hash, tile_name},
-    writer::{CHECKPOINT, COSIGNED, file, read, require},
 };
 use crate::{LogEntry, LogReadError, LogReader, Record};
 use std::{
@@ -211,8 +211,7 @@ pub fn keep_cosigned<S: Storage + ?Sized>(
     storage: &S,
     checkpoint: &Checkpoint,
 ) -> Result<(), LogError> {
-    let kept = storage.replace(COSIGNED, checkpoint.text().as_bytes());
-    kept.map_err(file(COSIGNED, "cannot be replaced"))
+    replace(storage, COSIGNED, checkpoint.text().as_bytes())
 }
 
 /// Position of the first entry that was logged at `unix_ms` or later; the log's size if none was.

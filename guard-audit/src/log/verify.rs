@@ -2,11 +2,12 @@
 
 use super::{
     Checkpoint, CosignerKey, HostReport, LogError, Proof, Storage, TILE_WIDTH, Trusted,
-    VerifierKey, handover, journal, payload,
+    VerifierKey,
+    files::{CHECKPOINT, COSIGNED, KEYS, list, read, require},
+    handover, journal, payload,
     read::{bundle, split_bundle},
     tree::{Edge, NewTile, bundle_name, tile_name},
     walk::{Lines, Walk},
-    writer::{CHECKPOINT, COSIGNED, KEYS, read, require},
 };
 use guard_model::HostId;
 use serde::Serialize;
@@ -265,7 +266,7 @@ fn narrower<S: Storage + ?Sized>(
     dir: &str,
     width: usize,
 ) -> Result<Vec<(String, Vec<u8>)>, LogError> {
-    let listed = storage.list(dir).map_err(super::writer::file(dir, "cannot be listed"))?;
+    let listed = list(storage, dir)?;
     let mut files = Vec::new();
     for name in listed {
         if name.parse::<usize>().is_ok_and(|w| w < width) {
@@ -314,7 +315,7 @@ fn cosigned<S: Storage + ?Sized>(
 /// What is not yet durable elsewhere: a torn end is fine, but worth a word.
 fn journals<S: Storage + ?Sized>(storage: &S, report: &mut Report) -> Result<(), LogError> {
     let dir = journal::DIR;
-    let names = storage.list(dir).map_err(super::writer::file(dir, "cannot be listed"))?;
+    let names = list(storage, dir)?;
     for name in names {
         let path = format!("{dir}/{name}");
         let Some(bytes) = read(storage, &path)? else { continue };

@@ -2,15 +2,18 @@
 
 use super::{
     BATCH_MAX, Chains, Checkpoint, Draft, ENTRY_BYTES_MAX, Envelope, Hash, Head, LogError, LogKey,
-    PAYLOAD_BYTES_MAX, Payload, Storage, TILE_WIDTH, VerifierKey, handover,
+    PAYLOAD_BYTES_MAX, Payload, Storage, TILE_WIDTH, VerifierKey,
+    files::{CHECKPOINT, KEYS, append, file, list, put, read, remove, replace, require, sync},
+    handover,
     journal::{self, Commit},
     payload,
+    recover::{load_bundle, load_edge, load_payload_len, recover},
     tree::{Edge, NewTile, bundle_name, leaf_hash, tile_name},
 };
 use crate::Event;
 use rand::RngCore as _;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{
         Arc,
@@ -18,15 +21,6 @@ use std::{
     },
     thread::JoinHandle,
 };
-
-/// Name of the published checkpoint (C2SP tlog-tiles).
-pub(super) const CHECKPOINT: &str = "checkpoint";
-
-/// Name of the last checkpoint that witnesses have cosigned.
-pub(super) const COSIGNED: &str = "checkpoint.cosigned";
-
-/// Verifier keys that ever signed, one a line, oldest first.
-pub(super) const KEYS: &str = "keys";
 
 /// A journal that is longer is retired, bytes: bounds what an open has to replay (below a second)
 /// and what stands on the disk twice.
@@ -100,7 +94,7 @@ impl<S: Storage + 'static> Log<S> {
     /// # Errors
     /// There is one already, or it cannot be written.
     pub fn create(storage: S, key: &LogKey) -> Result<Self, LogError> {
-        let names = storage.list(journal::DIR).map_err(file(journal::DIR, "cannot be listed"))?;
+        let names = list(&storage, journal::DIR)?;
         if !names.is_empty() || read(&storage, CHECKPOINT)?.is_some() {
             return Err(LogError::Exists);
         }
@@ -547,134 +541,4 @@ fn check_sizes(drafts: &[Draft]) -> Result<(), LogError> {
         return Err(LogError::TooLarge { what: "a batch", len, max: BATCH_BYTES_MAX });
     }
     Ok(())
-}
-
-/// The durable tree, the commits from it to `head`, and all journals that there are.
-fn recover<S: Storage>(
-    storage: &S,
-    head: Head,
-) -> Result<(Head, Vec<Commit>, Vec<String>), LogError> {
-    let names = storage.list(journal::DIR).map_err(file(journal::DIR, "cannot be listed"))?;
-    let mut base: Option<Head> = None;
-    let mut commits: HashMap<(u64, Hash), Commit> = HashMap::new();
-    let mut torn = String::new();
-    for name in &names {
-        let path = format!("{}/{name}", journal::DIR);
-        let bytes = require(storage, &path)?;
-        let Some(scanned) = journal::scan(&bytes) else {
-            torn = format!("; {path} has no readable header");
-            continue;
-        };
-        if base.is_none_or(|base| scanned.base.size < base.size) {
-            base = Some(scanned.base);
-        }
-        if let Some((offset, problem)) = scanned.torn {
-            torn = format!("; {path}, byte {offset}: {problem}");
-        }
-        for commit in scanned.commits {
-            commits.insert((commit.after.size, commit.after.root), commit);
-        }
-    }
-    let Some(base) = base else {
-        return Err(LogError::Missing { name: format!("{}/*{torn}", journal::DIR) });
-    };
-    let mut chain = Vec::new();
-    let mut at = head;
-    while at != base {
-        let Some(commit) = commits.remove(&(at.size, at.root)).filter(|_| at.size > base.size)
-        else {
-            let problem = format!(
-                "acknowledged entries {} to {} are not in it{torn}",
-                base.size,
-                head.size.saturating_sub(1)
-            );
-            return Err(LogError::damaged("the journal", problem));
-        };
-        at = commit.before;
-        chain.push(commit);
-    }
-    chain.reverse();
-    Ok((base, chain, names))
-}
-
-fn load_edge<S: Storage>(storage: &S, base: Head) -> Result<Edge, LogError> {
-    let mut levels = Vec::new();
-    for (level, (number, width)) in (0_u8..).zip(Edge::shape(base.size)) {
-        levels.push(super::read::tile(storage, level, number, width)?);
-    }
-    let edge = Edge::new(base.size, levels);
-    if edge.root() != base.root {
-        let name = tile_name(0, base.size / TILE_WIDTH, (base.size % TILE_WIDTH).max(1));
-        let problem = format!(
-            "the tiles at the right edge of {} entries (this one or one above \
-                               it) do not give the root",
-            base.size
-        );
-        return Err(LogError::damaged(name, problem));
-    }
-    Ok(edge)
-}
-
-fn load_bundle<S: Storage>(storage: &S, size: u64) -> Result<Vec<u8>, LogError> {
-    let (number, width) = (size / TILE_WIDTH, size % TILE_WIDTH);
-    if width == 0 {
-        return Ok(Vec::new());
-    }
-    let (name, bytes) = super::read::bundle(storage, number, width)?;
-    let entries = super::read::split_bundle(&name, number, &bytes)?;
-    let leaves = super::read::tile(storage, 0, number, width)?;
-    let mut len = 0;
-    for (at, leaf) in leaves.iter().enumerate() {
-        let entry = entries.get(at).copied().unwrap_or_default();
-        if leaf_hash(entry) != *leaf {
-            let index = number * TILE_WIDTH + at as u64;
-            return Err(LogError::damaged(name, format!("entry {index} is not what was logged")));
-        }
-        len += 2 + entry.len();
-    }
-    Ok(bytes[..len].to_vec())
-}
-
-fn load_payload_len<S: Storage>(storage: &S, size: u64) -> Result<u64, LogError> {
-    let (number, width) = (size / TILE_WIDTH, size % TILE_WIDTH);
-    if width == 0 {
-        return Ok(0);
-    }
-    let name = payload::file_name(number);
-    let bytes = require(storage, &name)?;
-    Ok(payload::prefix_len(&name, &bytes, width)? as u64)
-}
-
-/// Names a file and what was attempted.
-pub(super) fn file(name: &str, doing: &'static str) -> impl FnOnce(io::Error) -> LogError {
-    let name = name.to_owned();
-    move |source| LogError::File { name, doing, source }
-}
-
-pub(super) fn read<S: Storage + ?Sized>(s: &S, name: &str) -> Result<Option<Vec<u8>>, LogError> {
-    s.read(name).map_err(file(name, "cannot be read"))
-}
-
-pub(super) fn require<S: Storage + ?Sized>(storage: &S, name: &str) -> Result<Vec<u8>, LogError> {
-    read(storage, name)?.ok_or_else(|| LogError::Missing { name: name.into() })
-}
-
-fn put<S: Storage>(storage: &S, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-    storage.put(name, bytes).map_err(file(name, "cannot be written"))
-}
-
-fn replace<S: Storage>(storage: &S, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-    storage.replace(name, bytes).map_err(file(name, "cannot be replaced"))
-}
-
-fn append<S: Storage>(storage: &S, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-    storage.append(name, bytes).map_err(file(name, "cannot be appended to"))
-}
-
-fn sync<S: Storage>(storage: &S, names: &[String]) -> Result<(), LogError> {
-    storage.sync(names).map_err(file("the log's files", "cannot be made durable"))
-}
-
-fn remove<S: Storage>(storage: &S, name: &str) -> Result<(), LogError> {
-    storage.remove(name).map_err(file(name, "cannot be removed"))
 }

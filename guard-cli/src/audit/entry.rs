@@ -111,15 +111,11 @@ fn value(entry: &RawEntry) -> Value {
     let record = entry.payload.as_ref().and_then(|p| serde_json::from_slice(&p.json).ok());
     json!({
         "index": entry.index,
-        "leaf_hash": hex(&leaf_hash(&entry.leaf)),
+        "leaf_hash": hex::encode(leaf_hash(&entry.leaf)),
         "leaf": entry.envelope,
         "erased": entry.payload.is_none(),
         "record": record.unwrap_or(Value::Null),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text(entry: &RawEntry, size: u64) -> Result<String> {
@@ -135,7 +131,7 @@ fn text(entry: &RawEntry, size: u64) -> Result<String> {
     {
         rows.extend(value.as_ref().map(|value| [name.to_owned(), visible(value)]));
     }
-    rows.push(["leaf hash".into(), hex(&leaf_hash(&entry.leaf))]);
+    rows.push(["leaf hash".into(), hex::encode(leaf_hash(&entry.leaf))]);
     let mut out = output::columns(&rows);
     let _ = match &entry.payload {
         None => {

@@ -1,8 +1,11 @@
 //! Credentials of a task.
 
-use super::getters::{
-    Raw, core_cred_egid, core_cred_euid, core_cred_fsgid, core_cred_fsuid, core_cred_gid,
-    core_cred_sgid, core_cred_suid, core_cred_uid,
+use super::{
+    getters::{
+        Raw, core_cred_egid, core_cred_euid, core_cred_fsgid, core_cred_fsuid, core_cred_gid,
+        core_cred_sgid, core_cred_suid, core_cred_uid,
+    },
+    nonzero,
 };
 use aya_ebpf::programs::LsmContext;
 
@@ -64,6 +67,5 @@ fn other(id: u32, old: [u32; 4]) -> u64 {
 
 #[inline(always)]
 fn differ(a: u32, b: u32) -> u64 {
-    let bits = u64::from(a ^ b);
-    core::hint::black_box(bits | bits.wrapping_neg()) >> 63
+    u64::from(nonzero((a ^ b).into()))
 }

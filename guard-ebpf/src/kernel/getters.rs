@@ -10,6 +10,8 @@ unsafe extern "C" {
     pub(super) fn core_inode_ino(inode: Raw) -> u64;
     pub(super) fn core_inode_generation(inode: Raw) -> u32;
     pub(super) fn core_inode_uid(inode: Raw) -> u32;
+    pub(super) fn core_inode_changed(inode: Raw) -> u64;
+    pub(super) fn core_inode_gid(inode: Raw) -> u32;
     pub(super) fn core_inode_mode(inode: Raw) -> u32;
     pub(super) fn core_inode_nlink(inode: Raw) -> u32;
     pub(super) fn core_file_inode(file: Raw) -> Raw;
@@ -44,6 +46,10 @@ unsafe extern "C" {
     pub(super) fn core_acl_offset_of_entries() -> u64;
     pub(super) fn core_bprm_file(bprm: Raw) -> Raw;
     pub(super) fn core_bprm_is_interpreter(bprm: Raw) -> u32;
+    pub(super) fn core_bprm_magic(bprm: Raw) -> u32;
+    pub(super) fn core_bprm_p(bprm: Raw) -> u64;
+    pub(super) fn core_bprm_argc(bprm: Raw) -> u32;
+    pub(super) fn core_bprm_envc(bprm: Raw) -> u32;
     pub(super) fn core_task_flags(task: Raw) -> u32;
     pub(super) fn core_task_pid(task: Raw) -> u32;
     pub(super) fn core_task_tgid(task: Raw) -> u32;
@@ -51,6 +57,7 @@ unsafe extern "C" {
     pub(super) fn core_task_start(task: Raw) -> u64;
     pub(super) fn core_task_status(task: Raw) -> u32;
     pub(super) fn core_task_uid(task: Raw) -> u32;
+    pub(super) fn core_task_gid(task: Raw) -> u32;
     pub(super) fn core_task_comm(task: Raw) -> Raw;
     pub(super) fn core_cred_uid(cred: Raw) -> u32;
     pub(super) fn core_cred_euid(cred: Raw) -> u32;
@@ -62,6 +69,7 @@ unsafe extern "C" {
     pub(super) fn core_cred_fsgid(cred: Raw) -> u32;
     pub(super) fn core_regs_si(regs: Raw) -> u64;
     pub(super) fn core_regs_dx(regs: Raw) -> u64;
+    pub(super) fn core_regs_r10(regs: Raw) -> u64;
     pub(super) fn core_regs_orig_ax(regs: Raw) -> u64;
     pub(super) fn core_socket_type(socket: Raw) -> u32;
     pub(super) fn core_socket_sock(socket: Raw) -> Raw;

@@ -15,9 +15,9 @@ mod user;
 pub use bprm::Bprm;
 pub use cred::{Cred, first_other};
 pub use object::{Acl, Dentry, File, Inode, Mount, Path, Step, Vma, Walk, walk_from};
-pub use socket::{Message, Socket};
+pub use socket::{AF_UNIX, Message, Socket};
 pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};
-pub use user::{read_user_text, read_user_word};
+pub use user::{read_user, read_user_text, read_user_word};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -28,6 +28,7 @@ use aya_ebpf::{
     },
     programs::LsmContext,
 };
+use core::mem::MaybeUninit;
 use getters::{Raw, atomic_fetch_add};
 
 /// `CLOCK_BOOTTIME`, ns.
@@ -68,6 +69,24 @@ pub fn nullable_arg(ctx: &LsmContext, n: u32) -> *const u8 {
     // SAFETY: the hook's own context and a local.
     let result = unsafe { bpf_get_func_arg(ctx.as_ptr(), n, &raw mut value) };
     if result == 0 { value as *const u8 } else { core::ptr::null() }
+}
+
+/// Zeros that are written one by one: `memset` would be a call, with a frame of its own on a stack that
+/// has 512 bytes for all of them.
+#[inline(always)]
+pub fn zeroed<const WORDS: usize>(words: &mut MaybeUninit<[u64; WORDS]>) -> &mut [u64; WORDS] {
+    for index in 0..WORDS {
+        // SAFETY: within the array; volatile, so that the compiler makes no call of it.
+        unsafe { words.as_mut_ptr().cast::<u64>().add(index).write_volatile(0) };
+    }
+    // SAFETY: every word has been written.
+    unsafe { words.assume_init_mut() }
+}
+
+/// 1 for every number but 0, without a branch: the verifier would follow every combination of several.
+#[inline(always)]
+pub fn nonzero(number: u64) -> u32 {
+    (core::hint::black_box(number | number.wrapping_neg()) >> 63) as u32
 }
 
 /// Adds to a counter in a map and returns its old value.

@@ -1,18 +1,32 @@
 //! Inodes, dentries, paths and files.
 
-use super::getters::{
-    Raw, core_acl_count, core_acl_offset_of_entries, core_dentry_inode, core_dentry_name,
-    core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
-    core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
-    core_file_path, core_inode_dev, core_inode_generation, core_inode_ino, core_inode_is_procfs,
-    core_inode_mode, core_inode_nlink, core_inode_uid, core_mount_offset_of_mnt,
-    core_mount_offset_of_mountpoint, core_mount_offset_of_parent, core_path_dentry, core_path_mnt,
-    core_vfsmount_offset_of_root, core_vfsmount_root, core_vma_file, core_vma_flags,
+use super::read_kernel_str;
+use super::{
+    getters::{
+        Raw, core_acl_count, core_acl_offset_of_entries, core_dentry_inode, core_dentry_name,
+        core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
+        core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
+        core_file_path, core_inode_changed, core_inode_dev, core_inode_generation, core_inode_gid,
+        core_inode_ino, core_inode_is_procfs, core_inode_mode, core_inode_nlink, core_inode_uid,
+        core_mount_offset_of_mnt, core_mount_offset_of_mountpoint, core_mount_offset_of_parent,
+        core_path_dentry, core_path_mnt, core_vfsmount_offset_of_root, core_vfsmount_root,
+        core_vma_file, core_vma_flags,
+    },
+    nonzero,
+    task::Task,
 };
 use aya_ebpf::{
     helpers::generated::{bpf_d_path, bpf_probe_read_kernel, bpf_probe_read_kernel_str},
     programs::LsmContext,
 };
+
+// Bits of `i_mode` (include/uapi/linux/stat.h).
+const S_ISUID_SHIFT: u32 = 11;
+const S_ISGID_SHIFT: u32 = 10;
+const S_IXGRP_SHIFT: u32 = 3;
+
+/// `include/uapi/asm-generic/errno-base.h`: what the helpers return where nothing can be read.
+const EFAULT: i64 = 14;
 
 /// An inode.
 #[derive(Clone, Copy)]
@@ -62,6 +76,34 @@ impl Inode {
     pub fn is_unnamed(self) -> bool {
         // SAFETY: as for `dev`.
         unsafe { core_inode_nlink(self.0) == 0 }
+    }
+
+    /// As [`Inode::is_unnamed`], as 0 or 1.
+    #[inline(always)]
+    pub fn unnamed(self) -> u32 {
+        // SAFETY: as for `dev`.
+        1 - nonzero(unsafe { core_inode_nlink(self.0) }.into())
+    }
+
+    /// When its content or attributes changed last, ns; the kernel's clock for this has the grain of a
+    /// tick (4 ms) up to 6.12.
+    #[inline(always)]
+    pub fn changed_ns(self) -> u64 {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_changed(self.0) }
+    }
+
+    /// 1 if its mode bits give whoever executes it a user or group id that `task` does not have.
+    /// Whether the mount or the task refuses that (`nosuid`, `no_new_privs`) is not looked at.
+    #[inline(always)]
+    pub fn gives_ids(self, task: Task) -> u32 {
+        let mode = self.mode();
+        // SAFETY: as for `dev`.
+        let gid = unsafe { core_inode_gid(self.0) };
+        let user = (mode >> S_ISUID_SHIFT & 1) & nonzero((self.uid() ^ task.uid()).into());
+        let group = (mode >> S_ISGID_SHIFT & mode >> S_IXGRP_SHIFT & 1)
+            & nonzero((gid ^ task.gid()).into());
+        user | group
     }
 }
 
@@ -270,17 +312,8 @@ impl Walk {
     /// Copies the name of the component and goes to its parent; length with NUL or negative errno.
     #[inline(always)]
     pub fn read_name(&mut self, to: *mut u8, size: u32) -> i64 {
-        // SAFETY: relocated constants.
-        let (name_at, parent_at) =
-            unsafe { (core_dentry_offset_of_name(), core_dentry_offset_of_parent()) };
-        let (Some(name), Some(parent)) =
-            (Self::read(self.dentry, name_at), Self::read(self.dentry, parent_at))
-        else {
-            return -14;
-        };
-        self.dentry = parent;
-        // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
-        unsafe { bpf_probe_read_kernel_str(to.cast(), size, name) }
+        let Some(name) = self.name() else { return -EFAULT };
+        read_kernel_str(to, size, name)
     }
 }
 

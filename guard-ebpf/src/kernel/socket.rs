@@ -73,6 +73,9 @@ impl Socket {
     }
 }
 
+// include/linux/socket.h.
+/// As the first two bytes of an address have it.
+pub const AF_UNIX: u16 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 /// Bytes of `struct sockaddr_in`, and of `struct sockaddr_in6`.

@@ -2,9 +2,10 @@
 
 use super::{
     getters::{
-        core_regs_dx, core_regs_orig_ax, core_regs_si, core_task_comm, core_task_flags,
-        core_task_parent_tgid, core_task_pid, core_task_root_dentry, core_task_root_mnt,
-        core_task_start, core_task_status, core_task_tgid, core_task_uid,
+        core_regs_dx, core_regs_orig_ax, core_regs_r10, core_regs_si, core_task_comm,
+        core_task_flags, core_task_gid, core_task_parent_tgid, core_task_pid,
+        core_task_root_dentry, core_task_root_mnt, core_task_start, core_task_status,
+        core_task_tgid, core_task_uid,
     },
     read_kernel,
 };
@@ -106,6 +107,13 @@ impl Task {
         unsafe { core_task_uid(self.0.cast()) }
     }
 
+    /// Effective group id in the initial user namespace; a fault reads as 0.
+    #[inline(always)]
+    pub fn gid(self) -> u32 {
+        // SAFETY: as for `uid`.
+        unsafe { core_task_gid(self.0.cast()) }
+    }
+
     /// What the task calls itself; zeros if it cannot be read.
     #[inline(always)]
     pub fn comm(self) -> [u64; COMM_BYTES / 8] {
@@ -181,6 +189,22 @@ impl Task {
             NR_EXECVE => Some(unsafe { core_regs_si(regs) }),
             // SAFETY: as above.
             NR_EXECVEAT => Some(unsafe { core_regs_dx(regs) }),
+            _ => None,
+        }
+    }
+
+    /// As [`Task::exec_argv`], of the environment.
+    #[inline(always)]
+    pub fn exec_envp(self) -> Option<u64> {
+        if self.is_compat() {
+            return None;
+        }
+        let regs = self.regs().cast();
+        // SAFETY: typed pt_regs; the verifier checks the relocated loads.
+        match self.syscall()? {
+            NR_EXECVE => Some(unsafe { core_regs_dx(regs) }),
+            // SAFETY: as above.
+            NR_EXECVEAT => Some(unsafe { core_regs_r10(regs) }),
             _ => None,
         }
     }

@@ -5,13 +5,18 @@ use aya_ebpf::{
     helpers::generated::{bpf_copy_from_user, bpf_probe_read_user_str},
 };
 
+/// Copies user memory, faulting it in. False: there is none. Sleepable programs only.
+#[inline(always)]
+pub fn read_user(to: *mut u8, len: u32, from: u64) -> bool {
+    // SAFETY: the helper checks the source; the verifier checks `to` and `len`.
+    unsafe { bpf_copy_from_user(to.cast(), len, from as *const c_void) == 0 }
+}
+
 /// Reads a word of user memory, faulting it in. Sleepable programs only.
 #[inline(always)]
 pub fn read_user_word(from: u64) -> Option<u64> {
     let mut word = 0u64;
-    // SAFETY: the destination is a local; the helper checks the source.
-    let result = unsafe { bpf_copy_from_user((&raw mut word).cast(), 8, from as *const c_void) };
-    (result == 0).then_some(word)
+    read_user((&raw mut word).cast(), 8, from).then_some(word)
 }
 
 /// Copies a user string, faulting its first page in if needed; length with NUL, or a negative errno.
@@ -42,6 +47,5 @@ pub fn read_user_text(to: *mut u8, size: u32, from: u64) -> i64 {
 #[inline(always)]
 fn touch_user(from: u64) -> bool {
     let mut byte = 0u8;
-    // SAFETY: the destination is a local; the helper checks the source.
-    unsafe { bpf_copy_from_user((&raw mut byte).cast(), 1, from as *const c_void) == 0 }
+    read_user(&raw mut byte, 1, from)
 }

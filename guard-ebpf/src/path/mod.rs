@@ -24,8 +24,11 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use guard_common::hold::{ACCESS_CREATE, ACCESS_WRITE, KIND_OPEN};
 use name::{fill_named, name_hash};
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
+/// `include/uapi/linux/stat.h`: the type of a file in its mode.
+pub const S_IFMT: u32 = 0o170_000;
+/// A regular file.
+pub const S_IFREG: u32 = 0o100_000;
+
 #[lsm(hook = "path_mknod")]
 pub fn path_mknod(ctx: LsmContext) -> i32 {
     bounded(try_path_mknod(&ctx))

@@ -1,10 +1,10 @@
 //! Names and paths on hooks that may not call `bpf_d_path`.
 
 use crate::{
-    kernel::{Dentry, Inode, Path, Step, Task, Walk, read_kernel_str, repeat},
+    kernel::{Dentry, Inode, Path, Step, Task, Walk, read_kernel_str, repeat, zeroed},
     maps::{PASSES, config},
 };
-use core::ptr::addr_of_mut;
+use core::{mem::MaybeUninit, ptr::addr_of_mut};
 use guard_common::{
     event::{FileBody, NAME_BYTES, PATH_BYTES},
     siphash::SipHash,
@@ -56,7 +56,8 @@ struct TextHashing {
 
 /// One turn of the loop in [`text_hash`]; as a callback, the verifier looks at it once.
 extern "C" fn hash_piece(index: u64, hashing: &mut TextHashing) -> i64 {
-    let mut words = [0u64; 4];
+    let mut words = MaybeUninit::uninit();
+    let words = zeroed::<4>(&mut words);
     let at = (hashing.text as u64).wrapping_add(index * 31) as *const u8;
     let len = read_kernel_str(words.as_mut_ptr().cast(), 32, at);
     if len <= 0 {
@@ -130,7 +131,8 @@ extern "C" fn hash_path(_: u64, hashing: &mut PathHashing) -> i64 {
             (*work).walk = walk;
             (*work).name = name as u64;
         }
-        let mut words = [0u64; 4];
+        let mut words = MaybeUninit::uninit();
+        let words = zeroed::<4>(&mut words);
         let at = (*work).name;
         let len = read_kernel_str(words.as_mut_ptr().cast(), 32, at as *const u8);
         if len <= 0 {

@@ -5,11 +5,11 @@ use crate::{
     hold,
     kernel::{File, Task},
     lineage::label_of,
-    record::set_fileless,
+    system,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
-use guard_common::hold::{ActionKey, KIND_BPF, KIND_IO_URING, KIND_KEXEC, KIND_MODULE, KIND_PERF};
+use guard_common::hold::{KIND_BPF, KIND_IO_URING, KIND_KEXEC, KIND_MODULE, KIND_PERF};
 
 // include/linux/kernel_read_file.h, whose numbers `kernel_load_data_id` shares.
 const READING_MODULE: u32 = 2;
@@ -39,16 +39,15 @@ fn try_kernel_read_file(ctx: &LsmContext) -> Verdict {
     let inode = file.inode();
     let mut key = hold::key(task, kind_of(what), 0, what);
     set_file(&mut key, inode);
-    if !is_holdable(what) {
-        return hold::answer_at_once(task, &label, &key, |body| {
-            // SAFETY: a fresh reservation.
-            unsafe { fill(body, inode, file.path()) };
-        });
-    }
-    hold::answer(task, &label, &key, |body| {
+    let fill = |body| {
         // SAFETY: a fresh reservation.
         unsafe { fill(body, inode, file.path()) };
-    })
+    };
+    if is_holdable(what) {
+        hold::answer(task, &label, &key, fill)
+    } else {
+        hold::answer_at_once(task, &label, &key, fill)
+    }
 }
 
 /// `init_module(2)`, `kexec_load(2)`: from memory, so there is no file to name.
@@ -118,20 +117,12 @@ pub fn uring_cmd(_: LsmContext) -> i32 {
 fn held(kind: u32, flags: u32) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
-    let key: ActionKey = hold::key(task, kind, 0, flags);
-    hold::answer(task, &label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    system::held(task, &label, &hold::key(task, kind, 0, flags))
 }
 
 #[inline(always)]
 fn at_once(kind: u32, flags: u32) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
-    let key: ActionKey = hold::key(task, kind, 0, flags);
-    hold::answer_at_once(task, &label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    system::at_once(task, &label, &hold::key(task, kind, 0, flags))
 }

@@ -4,7 +4,7 @@ use crate::{
     hold,
     kernel::{Cred, Task, first_other, nullable_arg, read_kernel},
     lineage::label_of,
-    record::set_fileless,
+    system::held,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -36,10 +36,7 @@ fn assume(new: [u32; 4], old: [u32; 4], group: u64) -> Verdict {
     key.object[0] = id.into();
     key.object[1] = group;
     key.object_len = OBJECT;
-    hold::answer(task, &label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    held(task, &label, &key)
 }
 
 #[lsm(hook = "settime")]
@@ -60,8 +57,5 @@ fn try_settime(ctx: &LsmContext) -> Verdict {
         }
         key.object_len = OBJECT;
     }
-    hold::answer(task, &label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    held(task, &label, &key)
 }

@@ -6,3 +6,24 @@ mod code;
 mod identity;
 mod mount;
 pub mod namespace;
+
+use crate::{hold, kernel::Task, record::set_fileless, verdict::Verdict};
+use guard_common::{hold::ActionKey, label::Label};
+
+/// Answers an action without a file by a hold.
+#[inline(always)]
+fn held(task: Task, label: &Label, key: &ActionKey) -> Verdict {
+    hold::answer(task, label, key, |body| {
+        // SAFETY: a fresh reservation.
+        unsafe { set_fileless(body) };
+    })
+}
+
+/// Answers an action without a file at once: by a standing permission, or with a denial.
+#[inline(always)]
+pub fn at_once(task: Task, label: &Label, key: &ActionKey) -> Verdict {
+    hold::answer_at_once(task, label, key, |body| {
+        // SAFETY: a fresh reservation.
+        unsafe { set_fileless(body) };
+    })
+}

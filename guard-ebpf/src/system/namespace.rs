@@ -5,7 +5,7 @@ use crate::{
     hold,
     kernel::Task,
     lineage::label_of,
-    record::set_fileless,
+    system::held,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -41,11 +41,7 @@ pub fn userns_create(_: LsmContext) -> i32 {
 fn try_userns_create() -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
-    let key = hold::key(task, KIND_USER_NAMESPACE, 0, 0);
-    hold::answer(task, &label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    held(task, &label, &hold::key(task, KIND_USER_NAMESPACE, 0, 0))
 }
 
 /// Decides on the namespaces of a task that is about to be made.
@@ -58,9 +54,5 @@ pub fn decide(task: Task, label: &Label, clone_flags: u64) -> Verdict {
     if new == 0 || clone_flags & CLONE_NEWUSER != 0 {
         return Verdict::Allow;
     }
-    let key = hold::key(task, KIND_NAMESPACE, 0, new as u32);
-    hold::answer(task, label, &key, |body| {
-        // SAFETY: a fresh reservation.
-        unsafe { set_fileless(body) };
-    })
+    held(task, label, &hold::key(task, KIND_NAMESPACE, 0, new as u32))
 }

@@ -229,6 +229,13 @@ pub(crate) fn records() -> Vec<Value> {
     guard::agent_evidence().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// Whether guard-agent has written down that this operation was held.
+pub(crate) fn was_held(operation: &str) -> bool {
+    records().iter().any(|record| {
+        record["event"] == "held" && record["request"]["action"]["operation"] == operation
+    })
+}
+
 impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -2,6 +2,7 @@
 //! the promise that it enforces.
 
 mod code;
+mod exec;
 mod failure;
 mod hold;
 mod limit;
@@ -23,6 +24,11 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_held_open_fails_with_eperm_when_it_is_denied", hold::open_denied),
     ("a_freshly_written_script_is_held_and_runs_once_approved", hold::script_approved),
     ("a_freshly_written_script_does_not_run_when_it_is_denied", hold::script_denied),
+    ("a_script_that_is_changed_after_its_decision_is_asked_about_again", exec::edited),
+    ("arguments_that_change_under_the_decision_never_run", exec::raced_argv),
+    ("variables_that_change_under_the_decision_never_run", exec::raced_environment),
+    ("the_loader_that_a_program_names_is_held", exec::loader),
+    ("a_program_that_gives_another_user_is_held", exec::gains),
     ("a_program_without_a_name_is_held", hold::memfd),
     ("an_unlisted_connection_is_held_and_goes_on_when_it_is_approved", hold::connect_approved),
     ("an_unlisted_connection_fails_when_it_is_denied", hold::connect_denied),

@@ -4,6 +4,7 @@
 mod canary;
 mod many;
 mod one;
+mod race;
 mod signals;
 mod uring;
 
@@ -33,6 +34,8 @@ usage: guard-workload COMMAND…
   sigkill PATH         a held child can be killed
   pid-namespace PATH   the init of a new pid namespace opens PATH (root)
   setsid PATH          a double-forked, orphaned process in a session of its own opens PATH
+  race-argv N          N execs whose argument changes while they are decided; who ran, was denied, killed
+  race-environment N   the same with a variable
   hide PATH            argv[0] and comm of something else, then open
 ";
 
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
         ["sigkill", path] => signals::sigkill(path),
         ["pid-namespace", path] => signals::pid_namespace(path),
         ["setsid", path] => signals::setsid(path),
+        ["race-argv", n] => number(n).and_then(race::argv),
+        ["race-environment", n] => number(n).and_then(race::environment),
         ["hide", path] => one::hide(path),
         _ => {
             eprint!("{USAGE}");

@@ -26,12 +26,10 @@ pub(super) fn mapped(stage: &mut Stage) -> Result<(), Trouble> {
         let outcome = stage.session_named("mapped", Dev, How::Approve, &argv)?;
         expect(outcome.code == 0, format!("{way}, approved: {outcome:?}"))?;
     }
-    let held = |name| {
-        move |record: &Value| {
-            record["event"] == "held" && record["request"]["action"]["action"] == name
-        }
+    let held = |record: &Value| {
+        record["event"] == "held" && record["request"]["action"]["action"] == "map"
     };
-    expect(records().iter().any(held("map")), "no mapping was held")
+    expect(records().iter().any(held), "no mapping was held")
 }
 
 /// Ways to run code from a file that no exec shows.

@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Stage, expect, records},
+    scenario::{Stage, expect, was_held},
 };
 
 /// Prints how each attempt ended.
@@ -49,10 +49,7 @@ pub(super) fn denied(stage: &mut Stage) -> Result<(), Trouble> {
     for (index, (name, _)) in ATTEMPTS.iter().enumerate() {
         let refused = outcome.out.lines().any(|line| line == format!("{index} errno 1"));
         expect(refused, format!("{index} {name}: {outcome:?}"))?;
-        let held = records().iter().any(|record| {
-            record["event"] == "held" && record["request"]["action"]["operation"] == *name
-        });
-        expect(held, format!("{name} was not held"))?;
+        expect(was_held(name), format!("{name} was not held"))?;
     }
     Ok(())
 }

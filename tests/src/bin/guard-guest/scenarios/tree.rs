@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Stage, expect, records, write},
+    scenario::{Stage, expect, was_held, write},
 };
 use std::{fs, path::Path};
 
@@ -133,8 +133,5 @@ fn listing() -> Result<Vec<String>, Trouble> {
 }
 
 fn held(operation: &str) -> Result<(), Trouble> {
-    let found = records().iter().any(|record| {
-        record["event"] == "held" && record["request"]["action"]["operation"] == operation
-    });
-    expect(found, format!("{operation} was not held"))
+    expect(was_held(operation), format!("{operation} was not held"))
 }

@@ -1,0 +1,70 @@
+//! The program that an ELF file names to load it (`PT_INTERP`): opened by `execve` after the file's own
+//! check and before the point of no return, without a check of its own. So it is decided where it is
+//! opened.
+
+use super::passes::settle;
+use crate::{
+    cache,
+    file::{FMODE_EXEC_FLAG, FMODE_NOACCOUNT, set_file},
+    hold,
+    kernel::{File, Task},
+    lineage::label_of,
+    maps::PASSES,
+    verdict::{Verdict, bounded},
+};
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use core::ptr::addr_of_mut;
+use guard_common::{
+    event::{ExecBody, PATH_BYTES},
+    hold::{ACCESS_LOADER, KIND_EXEC},
+};
+
+/// A program of its own on this hook: `file_open` would be too large with it.
+#[lsm(hook = "file_open")]
+pub fn exec_loader(ctx: LsmContext) -> i32 {
+    bounded(try_exec_loader(&ctx))
+}
+
+#[inline(always)]
+fn try_exec_loader(ctx: &LsmContext) -> Verdict {
+    let file = File::arg(ctx, 0);
+    if file.flags() & FMODE_EXEC_FLAG == 0 || file.mode() & FMODE_NOACCOUNT != 0 {
+        return Verdict::Allow;
+    }
+    let task = Task::current();
+    let Some(label) = label_of(task) else { return Verdict::Allow };
+    let Some(passes) = PASSES.get(task) else { return Verdict::Allow };
+    // SAFETY: a slot that only this thread touches.
+    unsafe {
+        if (*passes).names_loader == 0 {
+            return Verdict::Allow;
+        }
+        (*passes).names_loader = 0;
+    }
+    let inode = file.inode();
+    // After an exec that failed on its way, the next one's image is opened here: it has a check to come.
+    // SAFETY: as above.
+    if unsafe { (*passes).check.image } == [inode.dev(), inode.ino()] {
+        return Verdict::Allow;
+    }
+    let mut key = hold::key(task, KIND_EXEC, ACCESS_LOADER, 0);
+    set_file(&mut key, inode);
+    // As for any image: what was written to after a decision is another one.
+    key.object[3] = inode.changed_ns();
+    let cached = cache::of_file(task, &label, &key, inode, file.path().walk());
+    let verdict =
+        hold::answer_cached(task, &label, &key, cached.as_ref(), |body: *mut ExecBody| {
+            // SAFETY: a fresh reservation; every field but the head and unused tails is written.
+            unsafe {
+                (*body).owner_uid = inode.uid();
+                (*body).mode = inode.mode();
+                (*body).argc = 0;
+                (*body).argv_len = 0;
+                (*body).argv_flags = 0;
+                (*body).environment = 0;
+                let path = addr_of_mut!((*body).path).cast();
+                (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
+            }
+        });
+    settle(passes, &key, verdict)
+}

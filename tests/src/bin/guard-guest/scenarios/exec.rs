@@ -1,0 +1,99 @@
+//! What belongs to an exec besides the file: arguments, variables, the loader, other ids, the content.
+
+use crate::{
+    Trouble,
+    answer::How,
+    command::User::Dev,
+    scenario::{Outcome, Stage, expect, shell, write},
+};
+use serde_json::Value;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+const WORKLOAD: &str = "/usr/local/bin/guard-workload";
+const EPERM: &str = "Operation not permitted";
+/// Attempts of a race. In some of them the kernel has copied another text than was decided.
+const RACES: &str = "60";
+
+pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
+    let path = Path::new("/home/dev/plain/late.sh");
+    let script = |text: &str| {
+        write(path, &format!("#!/bin/sh\necho {text}\n"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())
+    };
+    script("shown")?;
+    let running = stage.start(Dev, &["sh", "-c", "/home/dev/plain/late.sh"])?;
+    let shown = stage.wait_for_pending(1)?;
+    script("changed")?;
+    stage.answer(How::Approve);
+    // The old hold ends with its grant unused, so the next one has to be another.
+    let next = wait_for_another(stage, &shown[0])?;
+    expect(next, "the changed script was not asked about")?;
+    stage.answer(How::Deny);
+    let outcome = running.finish()?;
+    expect(outcome.out.is_empty(), format!("the script ran: {outcome:?}"))?;
+    outcome.expect_failure(EPERM)
+}
+
+/// Waits until a hold is pending that is another one.
+fn wait_for_another(stage: &Stage, hold: &Value) -> Result<bool, Trouble> {
+    let id = |hold: &Value| hold.pointer("/request/hold_id").cloned();
+    for _ in 0..10 {
+        let pending = stage.wait_for_pending(1)?;
+        let next = id(&pending[0]);
+        if next.is_some() && next != id(hold) {
+            return Ok(true);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    Ok(false)
+}
+
+pub(super) fn raced_argv(stage: &mut Stage) -> Result<(), Trouble> {
+    let argv = [WORKLOAD, "race-argv", RACES];
+    let outcome = stage.session_named("raced", Dev, How::Nothing, &argv)?;
+    raced(stage, &outcome, "good-argument", "evil")
+}
+
+pub(super) fn raced_environment(stage: &mut Stage) -> Result<(), Trouble> {
+    let argv = [WORKLOAD, "race-environment", RACES];
+    let outcome = stage.session_named("raced", Dev, How::Nothing, &argv)?;
+    raced(stage, &outcome, "XX_PRELOAD", "LD_PRELOAD=")
+}
+
+/// The harmless text was seen, the forbidden one never, and the race was there.
+fn raced(stage: &Stage, outcome: &Outcome, good: &str, evil: &str) -> Result<(), Trouble> {
+    outcome.expect_success(good)?;
+    expect(!outcome.out.contains(evil), format!("{evil} ran: {outcome:?}"))?;
+    expect(!outcome.out.contains("killed 0"), format!("no race to speak of: {outcome:?}"))?;
+    stage.evidence(|record| record["reason"] == "argv_changed")?;
+    Ok(())
+}
+
+/// As long as the loader's own path, which it replaces in the file.
+const OWN_LOADER: &str = "/home/dev/plain/own-ld.so.2";
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+pub(super) fn loader(stage: &mut Stage) -> Result<(), Trouble> {
+    shell(&format!("cp -L {LOADER} {OWN_LOADER} && chown dev {OWN_LOADER}"))?;
+    let program = Path::new("/usr/local/bin/own-loaded");
+    let mut bytes = fs::read("/bin/true").map_err(|error| error.to_string())?;
+    let at = bytes.windows(LOADER.len()).position(|window| window == LOADER.as_bytes());
+    let at = at.ok_or("/bin/true names another loader")?;
+    bytes[at..at + LOADER.len()].copy_from_slice(OWN_LOADER.as_bytes());
+    fs::write(program, bytes).map_err(|error| error.to_string())?;
+    shell("chmod 755 /usr/local/bin/own-loaded")?;
+    let argv = ["sh", "-c", "/usr/local/bin/own-loaded"];
+    stage.session(Dev, How::Deny, &argv)?.expect_failure(EPERM)?;
+    stage.evidence(|record| {
+        let action = &record["request"]["action"];
+        record["event"] == "held" && action["loader"] == true
+    })?;
+    stage.session(Dev, How::Approve, &argv)?.expect_success("")
+}
+
+pub(super) fn gains(stage: &mut Stage) -> Result<(), Trouble> {
+    shell("cp /usr/bin/id /usr/local/bin/other-id && chmod 4755 /usr/local/bin/other-id")?;
+    let argv = ["sh", "-c", "/usr/local/bin/other-id"];
+    stage.session_named("gains", Dev, How::Deny, &argv)?.expect_failure(EPERM)?;
+    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success("euid=0")
+}
