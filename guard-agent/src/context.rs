@@ -158,6 +158,13 @@ impl Proc {
         numbered(&self.root.join(pid.to_string()).join("task")).unwrap_or_default()
     }
 
+    /// Whether the process stands still by a stop signal.
+    #[must_use]
+    pub fn is_stopped(&self, pid: u32) -> bool {
+        let status = read(&self.root.join(pid.to_string()).join("status")).unwrap_or_default();
+        field(&status, "State:").is_some_and(|state| state.starts_with('T'))
+    }
+
     /// Real user id of a process.
     #[must_use]
     pub fn uid(&self, pid: u32) -> Option<u32> {

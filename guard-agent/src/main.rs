@@ -1,7 +1,7 @@
 //! The binary `guard-agent`: flags and environment → configuration → service → signal → stop.
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use guard_agent::{
     kernel::{
         RING_BYTES,
@@ -67,6 +67,27 @@ struct Args {
     /// Write all evidence that this host still has to stdout as NDJSON, and exit.
     #[arg(long)]
     export_evidence: bool,
+    /// Tests only: pin the programs as if they were of this ABI version.
+    #[arg(long, hide = true, value_name = "N")]
+    danger_pin_version: Option<u32>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// End enforcement on this host, deliberately: evidence first, then everything that is held is denied,
+    /// then the programs are detached.
+    ///
+    /// Only root may, from outside of every session. SIGTERM ends guard-agent without ending enforcement.
+    Stop {
+        /// Why; it stands in evidence with who asked.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// guard-agent's local socket.
+        #[arg(long, env = "GUARD_SOCKET", value_name = "PATH", default_value = PATH_DEFAULT)]
+        socket: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -87,6 +108,11 @@ fn main() -> ExitCode {
 }
 
 fn start(args: Args) -> Result<()> {
+    if let Some(Command::Stop { reason, socket }) = args.command {
+        guard_agent::stop::stop(&socket, &reason)?;
+        println!("Enforcement has ended on this host.");
+        return Ok(());
+    }
     if args.export_evidence {
         export(&args.state.join("spool"), &mut std::io::stdout().lock())?;
         return Ok(());
@@ -134,6 +160,7 @@ fn config(args: Args) -> Result<Config> {
             hash_key: rand::random(),
             // Filled in from the policy.
             policy_epoch: 0,
+            danger_pin_version: args.danger_pin_version,
         },
     })
 }

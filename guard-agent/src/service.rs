@@ -10,7 +10,7 @@ mod host;
 use crate::{
     context::Proc,
     decide::Decider,
-    driver::{Driver, DriverError, EventStream, Inputs, LinkHandle, Parts},
+    driver::{Driver, DriverError, End, EventStream, Inputs, LinkHandle, Parts},
     engine::{Engine, Limits},
     kernel::{Kernel, LoadError, ebpf::Ebpf, load::EbpfConfig},
     link::{
@@ -19,6 +19,7 @@ use crate::{
         identity::{Identity, IdentityError},
         tls::CaPin,
     },
+    notify::Notifier,
     selector::Selectors,
     session::Sessions,
     socket::{self, Socket, SocketError},
@@ -269,19 +270,23 @@ pub async fn run_with<K: Kernel>(
         kernel_release: facts.kernel,
         sessions_path: state.path("sessions.json"),
         losses_path: state.path("losses.json"),
+        notifier: Notifier::from_env(),
     });
     driver.start()?;
     let socket = tokio::spawn(socket.serve(calls_in));
+    driver.ready();
     tracing::info!(%host, %boot, socket = %config.socket.display(), "guard-agent enforces");
     let mut inputs = Inputs { from_link, calls };
     let ended = driver.run(events, &mut inputs, &mut shutdown).await;
     socket.abort();
     let reason = match &ended {
-        Ok(()) => "asked to stop".to_owned(),
+        Ok(End::Asked) => "asked to stop".to_owned(),
+        Ok(End::Enforcement(reason)) => format!("enforcement was ended: {reason}"),
         Err(error) => error.to_string(),
     };
     stop(driver.stop(&reason), link_task).await;
-    Ok(ended?)
+    ended?;
+    Ok(())
 }
 
 /// Refuses where no program at all enforces one of the actions: to a session, everything of that

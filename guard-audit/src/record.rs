@@ -53,6 +53,24 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Somebody ended enforcement deliberately; from here on nothing is held on this host.
+    EnforcementEnded {
+        /// Whose doing: the person who logged in, or the account.
+        by: String,
+        /// User id of the process that asked.
+        uid: u32,
+        /// That process.
+        pid: u32,
+        /// Their words.
+        reason: String,
+    },
+    /// Something of Guard in the kernel was not as guard-agent had left it.
+    Tampered {
+        /// What.
+        what: String,
+        /// Whether it is as it was again.
+        mended: bool,
+    },
     /// A policy took effect.
     PolicyLoaded {
         /// SHA-256 of its text.

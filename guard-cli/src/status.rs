@@ -41,11 +41,14 @@ fn describe(status: &AgentStatus) -> String {
         "none" => "none: what needs a person is denied at its deadline",
         other => other,
     };
+    let links = status.objects.iter().filter(|object| object.kind == "link").count();
+    let maps = status.objects.len() - links;
     let rows = [
         ["guard-agent", status.version.as_str()],
         ["host", &status.host.to_string()],
         ["controller", link],
         ["policy", &format!("{} ({digest})", status.policy_files.join(", "))],
+        ["in the kernel", &format!("{links} links, {maps} maps (their ids: --json)")],
         ["holds that wait", &status.pending_holds.to_string()],
         ["evidence", if status.spool_full { "CANNOT BE KEPT: disk full" } else { "kept" }],
     ]

@@ -21,3 +21,12 @@ pub mod siphash;
 
 /// Version of every layout in this crate; part of the pin path `/sys/fs/bpf/guard/<version>/`.
 pub const ABI_VERSION: u32 = 3;
+
+/// Version of what running sessions rest upon and every [`ABI_VERSION`] shares: the layouts of
+/// [`label::Label`], [`label::TaskKey`] and [`label::SelectorKey`], and the meaning of the counters, whose
+/// indices are never used again for something else. Part of the pin path
+/// `/sys/fs/bpf/guard/state-<version>/`.
+///
+/// A guard-agent that finds another version's refuses to start: sessions that run would be free. So new
+/// fields go into `Label::flags`, or into a map of the ABI's own.
+pub const STATE_VERSION: u32 = 1;

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod canary;
 mod demo;
 mod figures;
 mod run;
@@ -41,6 +42,8 @@ enum Verb {
     Test(test::Arguments),
     /// Measures holds by the thousand in a VM, and says whether any went wrong
     Figures(figures::Arguments),
+    /// Kills and upgrades guard-agent in a VM under forbidden actions; none may pass
+    Canary(canary::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => vm::run(arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
+        Verb::Canary(arguments) => canary::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

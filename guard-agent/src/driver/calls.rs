@@ -19,6 +19,11 @@ use std::os::fd::AsFd as _;
 impl<K: Kernel> Driver<K> {
     pub(super) fn call(&mut self, call: Call) {
         let Call { peer, request, reply } = call;
+        if let Request::Stop { reason } = &request
+            && let Ok(None) = self.parts.kernel.label_of(peer.pidfd.as_fd())
+        {
+            return self.order_stop(&peer, reason, reply);
+        }
         let answer = match self.answer(&peer, request) {
             Ok(answer) => answer,
             Err(message) => Reply::Error { message },
@@ -45,7 +50,8 @@ impl<K: Kernel> Driver<K> {
                     .map(|session| Reply::Why { session, entries })
                     .ok_or_else(|| "nothing is known of this session yet".to_owned())
             }
-            (Some(label), Request::Run { .. } | Request::Status {}) => {
+            (None, Request::Stop { .. }) => Err("nobody may ask for it now; try again".to_owned()),
+            (Some(label), Request::Run { .. } | Request::Status {} | Request::Stop { .. }) => {
                 let name = self.parts.sessions.view(label.session);
                 let name = name.map_or("unnamed", |view| view.info.name.as_str());
                 Err(format!("a process of session {name} may ask `why` only"))
@@ -103,6 +109,7 @@ impl<K: Kernel> Driver<K> {
             pending_holds: parts.engine.waiting(),
             spool_full: parts.spool.is_full(),
             counters: losses::named(&counters),
+            objects: parts.kernel.objects(),
         }
     }
 }

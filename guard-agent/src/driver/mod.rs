@@ -7,6 +7,7 @@
 //! → map → SIGCONT.
 
 mod calls;
+mod ending;
 mod events;
 mod losses;
 mod notes;
@@ -19,13 +20,16 @@ use crate::{
     context::Proc,
     decide::Decider,
     engine::{Command, Engine},
-    kernel::{Kernel, KernelEvent},
+    kernel::{Kernel, KernelEvent, Tampering},
     link::{FromLink, ToLink},
+    notify::Notifier,
     selector::Selectors,
     session::{Sessions, state},
     socket::Call,
     spool::Spool,
 };
+pub use ending::STOP_TIME_MAX;
+use ending::StopOrder;
 use guard_audit::Event;
 use guard_common::hold::ActionKey;
 use guard_model::{BootId, Coverage, HostId, SessionId};
@@ -45,6 +49,9 @@ const DRAIN_MAX: usize = 100_000;
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Most held tasks that one scan looks at; the next scan goes on behind them.
 const SCAN_MAX: usize = 1024;
+/// Scans after an upgrade to another ABI in which stopped tasks of sessions are continued. The former
+/// programs may hold a task until the last of them has left its hook, which takes far less than one.
+const WAKE_SCANS: u32 = 3;
 /// How often counters are read, and the controller hears a sign of life.
 const HEARTBEAT_SCANS: u32 = 10;
 
@@ -106,6 +113,8 @@ pub struct Parts<K> {
     pub sessions_path: PathBuf,
     /// Where the last seen loss counters outlive guard-agent.
     pub losses_path: PathBuf,
+    /// The service manager.
+    pub notifier: Notifier,
 }
 
 /// Messages into the driver.
@@ -128,6 +137,9 @@ pub enum DriverError {
     /// The kernel's hold table cannot be read, so nothing can be adopted.
     #[error("holds of an earlier guard-agent cannot be adopted")]
     Adopt(#[source] crate::kernel::KernelError),
+    /// Enforcement was to end, and some of it has not.
+    #[error("enforcement has not ended in full")]
+    End(#[source] crate::kernel::KernelError),
     /// The kernel did not take the exec selectors, so what they select would run unwatched.
     #[error("the kernel does not take --select")]
     Select(#[source] crate::kernel::KernelError),
@@ -143,6 +155,18 @@ pub struct Driver<K> {
     scanned: u64,
     /// Holds whose task was seen to be gone. Its last record may still be in the ring buffer.
     suspects: Vec<u64>,
+    /// Scans in which stopped tasks of sessions are still continued: see [`Driver::wake_strangers`].
+    wakes: u32,
+    order: Option<StopOrder>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// guard-agent was asked to end; enforcement goes on.
+    Asked,
+    /// Enforcement has ended, deliberately, for this reason.
+    Enforcement(String),
 }
 
 impl<K: Kernel> Driver<K> {
@@ -150,7 +174,17 @@ impl<K: Kernel> Driver<K> {
     #[must_use]
     pub fn new(parts: Parts<K>) -> Self {
         let losses = Losses::load(&parts.losses_path, parts.boot);
-        Self { parts, link_up: false, losses, scans: 0, scanned: 0, suspects: Vec::new() }
+        let wakes = if parts.kernel.follows_another_abi() { WAKE_SCANS } else { 0 };
+        Self {
+            parts,
+            link_up: false,
+            losses,
+            scans: 0,
+            scanned: 0,
+            suspects: Vec::new(),
+            wakes,
+            order: None,
+        }
     }
 
     /// Says that it started, and takes over what an earlier guard-agent left (H9).
@@ -189,16 +223,21 @@ impl<K: Kernel> Driver<K> {
         Ok(())
     }
 
+    /// Says to the service manager that everything is there.
+    pub fn ready(&self) {
+        self.parts.notifier.ready("enforcing");
+    }
+
     /// Runs until `shutdown`, or until no events can come.
     ///
     /// # Errors
-    /// [`DriverError::EventsEnded`].
+    /// [`DriverError::EventsEnded`], [`DriverError::End`].
     pub async fn run(
         &mut self,
         events: &mut impl EventStream,
         inputs: &mut Inputs,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), DriverError> {
+    ) -> Result<End, DriverError> {
         let mut scan = tokio::time::interval(SCAN_INTERVAL);
         scan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
@@ -220,15 +259,18 @@ impl<K: Kernel> Driver<K> {
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
                 () = self.timer() => {}
-                _ = scan.tick() => self.scan(),
+                _ = scan.tick() => self.scan(events),
                 () = &mut shutdown => {
                     self.drain(events);
                     self.settle();
-                    return Ok(());
+                    return Ok(End::Asked);
                 }
             }
             self.settle();
             self.bury(events);
+            if let Some(reason) = self.end_enforcement(events).await? {
+                return Ok(End::Enforcement(reason));
+            }
         }
     }
 
@@ -236,6 +278,7 @@ impl<K: Kernel> Driver<K> {
     /// stay held: the programs are pinned, and the next guard-agent adopts them.
     pub fn stop(mut self, reason: &str) -> Spool {
         let component = "guard-agent".to_owned();
+        self.parts.notifier.stopping();
         self.save_sessions();
         self.evidence(None, Event::Stopped { component, reason: reason.to_owned() });
         self.parts.spool
@@ -370,8 +413,49 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
-    /// Every second: tasks that died while they were held. Every tenth time: counters and tree.
-    fn scan(&mut self) {
+    /// Every second: tasks that died while they were held, pins, a sign of life. Every tenth time: counters
+    /// and tree.
+    fn scan(&mut self, events: &mut impl EventStream) {
+        self.scan_tasks();
+        self.mend();
+        if self.wakes > 0 {
+            self.wakes -= 1;
+            self.wake_strangers();
+        }
+        self.scans = self.scans.wrapping_add(1);
+        if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
+            self.heartbeat();
+            self.drop_gone_tasks();
+            self.refresh_selectors();
+        }
+        self.sign_of_life(events);
+    }
+
+    /// Says to the service manager that work is done, after it was: the ring buffer is read here as well,
+    /// whatever readiness says, and every timer of the engine that is due has been handled.
+    fn sign_of_life(&mut self, events: &mut impl EventStream) {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = events.try_next() else { break };
+            self.event(event);
+        }
+        self.settle();
+        let now_ns = clock::boottime_ns();
+        if self.parts.engine.next_timer_ns().is_none_or(|at_ns| at_ns > now_ns) {
+            let (sessions, holds) = (self.parts.sessions.len(), self.parts.engine.waiting());
+            let status = format!("enforcing; {sessions} sessions, {holds} actions wait");
+            self.parts.notifier.alive(&status);
+        }
+    }
+
+    /// What was removed from the bpf file system is put back, and is evidence.
+    fn mend(&mut self) {
+        for Tampering { what, mended } in self.parts.kernel.mend() {
+            tracing::error!(mended, "tampered with: {what}");
+            self.evidence(None, Event::Tampered { what, mended });
+        }
+    }
+
+    fn scan_tasks(&mut self) {
         let behind = self.scanned;
         let mut batch: Vec<(u64, ActionKey)> = (self.parts.engine.tracked())
             .filter(|(hold, _)| *hold > behind)
@@ -381,12 +465,6 @@ impl<K: Kernel> Driver<K> {
         self.scanned = if batch.len() < SCAN_MAX { 0 } else { batch.last().map_or(0, |(h, _)| *h) };
         batch.retain(|(_, key)| !self.parts.kernel.is_alive(key));
         self.suspects.extend(batch.into_iter().map(|(hold, _)| hold));
-        self.scans = self.scans.wrapping_add(1);
-        if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
-            self.heartbeat();
-            self.drop_gone_tasks();
-            self.refresh_selectors();
-        }
     }
 
     fn heartbeat(&mut self) {

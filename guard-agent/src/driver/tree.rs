@@ -74,6 +74,24 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
+    /// Continues every labelled process that stands still. What programs of another ABI held is in no table
+    /// of ours: it restarts, and is held by ours. Nothing else is changed by a stray SIGCONT (H8), but that
+    /// a process of a session that was stopped by hand goes on, once.
+    pub(super) fn wake_strangers(&mut self) {
+        let Ok(pids) = self.parts.proc.pids() else { return };
+        for pid in pids {
+            if !self.parts.proc.is_stopped(pid) || self.parts.engine.holds_process(pid) {
+                continue;
+            }
+            let Ok(pidfd) = pidfd_open(pid) else { continue };
+            if let Ok(Some(_)) = self.parts.kernel.label_of(pidfd.as_fd())
+                && let Err(error) = self.parts.kernel.wake(pidfd.as_fd())
+            {
+                tracing::warn!(pid, error = %anyhow::Error::new(error), "not continued");
+            }
+        }
+    }
+
     /// A selector's program may have been replaced since, its cgroup made anew.
     pub(super) fn refresh_selectors(&mut self) {
         if self.parts.selectors.refresh() {

@@ -68,6 +68,7 @@ pub struct Engine {
     resume: BTreeMap<u32, (u64, Box<ActionKey>)>,
     link_up: bool,
     spool_full: bool,
+    ending: bool,
     /// What the controller has not been told, because the link was down.
     unsaid: VecDeque<Farewell>,
     /// What it was told, in case it asks again.
@@ -92,6 +93,7 @@ impl Engine {
             resume: BTreeMap::new(),
             link_up: false,
             spool_full: false,
+            ending: false,
             unsaid: VecDeque::new(),
             said: VecDeque::new(),
             out: Vec::new(),
@@ -195,6 +197,9 @@ impl Engine {
     fn cannot_wait(&self, session: u64) -> Option<&'static str> {
         if self.spool_full {
             return Some("evidence cannot be kept: guard-agent's spool is full");
+        }
+        if self.ending {
+            return Some("enforcement is being ended");
         }
         let waiting = self.waiting.get(&session).copied().unwrap_or(0);
         (waiting >= self.limits.waiting_per_session)
@@ -371,6 +376,26 @@ impl Engine {
     /// All tracked holds, with their actions: whose tasks must be watched.
     pub fn tracked(&self) -> impl Iterator<Item = (u64, &ActionKey)> {
         self.holds.iter().map(|(hold, tracked)| (*hold, tracked.key.as_ref()))
+    }
+
+    /// Whether a thread of the process is held.
+    #[must_use]
+    pub fn holds_process(&self, tgid: u32) -> bool {
+        self.by_process.contains_key(&tgid)
+    }
+
+    /// Denies everything that is held, and from now on whatever would wait for a person: enforcement is
+    /// about to end, and nothing that was held may go on because of it.
+    pub fn deny_all(&mut self, now_ns: u64) {
+        self.ending = true;
+        let is_open = |hold: &&u64| {
+            let state = self.holds.get(hold).map(|tracked| &tracked.state);
+            !matches!(state, None | Some(State::Answered(_)))
+        };
+        let open: Vec<u64> = self.holds.keys().filter(is_open).copied().collect();
+        for hold in open {
+            self.expire(now_ns, hold);
+        }
     }
 
     /// When [`Engine::tick`] has to be called, `CLOCK_BOOTTIME` ns.

@@ -1,7 +1,8 @@
 //! The real kernel side: pinned maps, and signals through pidfds.
 
 use super::{
-    Kernel, KernelError,
+    Kernel, KernelError, KernelObject, Tampering,
+    keeper::Keeper,
     load::{EbpfConfig, LoadError, load},
     ring::EventSource,
     sys::{failed, pidfd_open, pidfd_send_signal, task_storage_get, task_storage_set},
@@ -10,7 +11,7 @@ use super::{
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use guard_common::{
     counter::COUNTERS,
-    hold::{ActionKey, Grant, HOLD_REANNOUNCE, HoldRecord, StandingKey},
+    hold::{ActionKey, Config, Grant, HOLD_REANNOUNCE, HoldRecord, StandingKey},
     label::{Label, SelectorKey},
 };
 use guard_model::Coverage;
@@ -32,7 +33,10 @@ pub struct Ebpf {
     policy_epoch: u32,
     selectors: HashMap<MapData, Wire<SelectorKey>, u64>,
     counters: Array<MapData, u64>,
+    config: Array<MapData, Wire<Config>>,
     labels: MapData,
+    keeper: Keeper,
+    follows_another_abi: bool,
 }
 
 impl Ebpf {
@@ -47,6 +51,8 @@ impl Ebpf {
     pub(super) fn new(
         map: impl Fn(&'static str) -> Result<Map, LoadError>,
         policy_epoch: u32,
+        keeper: Keeper,
+        follows_another_abi: bool,
     ) -> Result<Self, LoadError> {
         fn typed<M: TryFrom<Map, Error = MapError>>(
             name: &'static str,
@@ -65,7 +71,10 @@ impl Ebpf {
             policy_epoch,
             selectors: typed("SELECTORS", map("SELECTORS")?)?,
             counters: typed("COUNTERS", map("COUNTERS")?)?,
+            config: typed("CONFIG", map("CONFIG")?)?,
             labels,
+            keeper,
+            follows_another_abi,
         })
     }
 }
@@ -201,5 +210,34 @@ impl Kernel for Ebpf {
             .map(|index| self.counters.get(&index, 0))
             .collect::<Result<_, _>>()
             .map_err(map_failed("read the counters"))
+    }
+
+    fn follows_another_abi(&self) -> bool {
+        self.follows_another_abi
+    }
+
+    fn wake(&mut self, pidfd: BorrowedFd<'_>) -> Result<(), KernelError> {
+        pidfd_send_signal(&pidfd, libc::SIGCONT).map_err(failed("send SIGCONT"))
+    }
+
+    fn mend(&mut self) -> Vec<Tampering> {
+        self.keeper.mend()
+    }
+
+    fn objects(&self) -> Vec<KernelObject> {
+        self.keeper.objects()
+    }
+
+    fn expire_from_now(&mut self) -> Result<(), KernelError> {
+        let write = |config: &mut Array<MapData, Wire<Config>>| {
+            let Wire(old) = config.get(&0, 0)?;
+            config.set(0, Wire(Config { hold_ttl_ns: 0, ..old }), 0)
+        };
+        write(&mut self.config).map_err(map_failed("let every hold expire"))
+    }
+
+    fn end(&mut self) -> Result<Vec<u32>, KernelError> {
+        self.keeper.end().map_err(failed("remove the pins"))?;
+        Ok(self.holds()?.into_iter().map(|(key, _)| key.tgid).collect())
     }
 }

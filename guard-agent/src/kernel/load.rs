@@ -1,12 +1,14 @@
 //! Loading: the object's programs one by one, their maps and links pinned, coverage told.
 //!
-//! Links and maps live under `/sys/fs/bpf/guard/<abi version>/`, so enforcement outlives guard-agent
-//! (H9). A start with the same object finds the links of the last one and attaches nothing. With another
-//! object the new programs are attached and pinned before the old links go: for that instant both
-//! generations check every action, which can hold one twice but never let one pass.
+//! Links and maps live under `/sys/fs/bpf/guard/`, so enforcement outlives guard-agent (H9); `pins.rs` says
+//! where. A start with the same object finds the links of the last one and attaches nothing. With another
+//! object, of another ABI too, the new programs are attached and pinned before the old links go: for that
+//! instant both generations check every action, which can hold one twice but never let one pass.
 
 use super::{
     ebpf::Ebpf,
+    keeper::{self, Keeper},
+    pins::{self, Generation},
     programs::{PROGRAMS, Spec},
     quirk::loses_task_storage,
     ring::EventSource,
@@ -15,14 +17,10 @@ use super::{
 use aya::{
     Btf, BtfError, EbpfLoader,
     maps::{Map, MapData},
-    programs::{
-        Program, ProgramError,
-        links::{FdLink, PinnedLink},
-    },
+    programs::{Program, ProgramError, links::FdLink},
 };
-use guard_common::{ABI_VERSION, hold::Config};
+use guard_common::hold::Config;
 use guard_model::{Coverage, CoverageState};
-use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -31,26 +29,15 @@ use std::{
 
 /// Where bpffs is by convention.
 pub const BPFFS: &str = "/sys/fs/bpf";
-/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Lists the active LSMs.
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 /// The kernel's own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// Our maps, all pinned.
-const MAPS: [&str; 11] = [
-    "LABELS",
-    "BACKUPS",
-    "PASSES",
-    "HOLDS",
-    "GRANTS",
-    "STANDING",
-    "DECISIONS",
-    "SELECTORS",
-    "EVENTS",
-    "COUNTERS",
-    "CONFIG",
-];
+/// Maps that every ABI shares, pinned apart: what running sessions rest upon.
+const STATE_MAPS: [&str; 4] = ["LABELS", "BACKUPS", "COUNTERS", "SELECTORS"];
+/// The other maps, pinned with their ABI.
+const ABI_MAPS: [&str; 7] =
+    ["PASSES", "HOLDS", "GRANTS", "STANDING", "DECISIONS", "EVENTS", "CONFIG"];
 /// Most of a verifier log that is kept in a coverage reason, characters.
 const REASON_CHARS_MAX: usize = 600;
 
@@ -69,6 +56,8 @@ pub struct EbpfConfig {
     pub hash_key: [u64; 2],
     /// Number of the policy in force: another number empties the kernel's decision cache.
     pub policy_epoch: u32,
+    /// Tests only: pin as if these programs were of another ABI.
+    pub danger_pin_version: Option<u32>,
 }
 
 /// Why nothing can be enforced here.
@@ -121,6 +110,15 @@ pub enum LoadError {
         /// What went wrong.
         why: String,
     },
+    /// Sessions of another version of Guard may run, and this one cannot read their labels.
+    #[error(
+        "{path} holds the labels of another version of Guard, which this one cannot read: end the \
+         sessions, then `guard-agent stop --reason …` with that version, then start this one"
+    )]
+    State {
+        /// The other version's state.
+        path: PathBuf,
+    },
     /// A map is not what this guard-agent expects.
     #[error("map {map}: {why}")]
     Map {
@@ -131,47 +129,62 @@ pub enum LoadError {
     },
 }
 
-/// The pin directory of this ABI.
-#[must_use]
-pub fn pin_directory(root: &Path) -> PathBuf {
-    root.join(ABI_VERSION.to_string())
-}
-
 pub(super) fn load(config: &EbpfConfig) -> Result<(Ebpf, EventSource, Vec<Coverage>), LoadError> {
     check_kernel()?;
-    let directory = pin_directory(&config.pin_root);
-    check_bpffs(&config.pin_root)?;
-    let maps = directory.join("maps");
-    let links = directory.join(links_name(&config.object));
-    for path in [&maps, &links] {
-        fs::create_dir_all(path)
-            .map_err(|error| LoadError::Pin { path: path.clone(), why: error.to_string() })?;
+    let root = &config.pin_root;
+    check_bpffs(root)?;
+    let abi = pins::abi(config.danger_pin_version);
+    let directory = pins::abi_directory(root, abi);
+    let place = Place { state: pins::state_directory(root), maps: directory.join("maps") };
+    let failed = pin_failed(root);
+    if let Some(path) = pins::foreign_state(root).map_err(&failed)? {
+        return Err(LoadError::State { path });
     }
+    fs::create_dir_all(&place.state).map_err(&failed)?;
+    fs::create_dir_all(&place.maps).map_err(&failed)?;
+    pins::drop_parts(root).map_err(&failed)?;
+    keeper::recover(root, &place.state, &STATE_MAPS).map_err(&failed)?;
+    keeper::recover(&directory, &place.maps, &ABI_MAPS).map_err(&failed)?;
+    let programs = PROGRAMS.iter().map(|spec| spec.program);
+    let found = Generation::find(&directory, &config.object, programs).map_err(&failed)?;
     let mut coverage = Vec::new();
-    if !adopt(&links, &mut coverage) {
-        attach_all(config, &maps, &links, &mut coverage)?;
-    }
-    drop_other_generations(&directory, &links)?;
-    let map = |name: &'static str| open_map(&maps, name);
+    let generation = match found {
+        Some(generation) => {
+            adopted(&generation, &mut coverage);
+            generation
+        }
+        None => attach_all(config, &directory, &place, &mut coverage)?,
+    };
+    let dropped = pins::drop_others(root, abi, &generation).map_err(&failed)?;
+    let map = |name: &'static str| open_map(&place, name);
     configure(config, map("CONFIG")?)?;
     let events = EventSource::new(map("EVENTS")?)?;
-    let kernel = Ebpf::new(map, config.policy_epoch)?;
+    let keeper = Keeper::open(root, generation, &place.all(), PROGRAMS.iter().map(|s| s.program));
+    let keeper = keeper.map_err(&failed)?;
+    let kernel = Ebpf::new(map, config.policy_epoch, keeper, dropped.other_abis > 0)?;
     Ok((kernel, events, coverage))
 }
 
-/// Ends enforcement: links first, then maps. Holds that are still there are let go by the kernel's
-/// restart of the system call, unchecked: only for a deliberate, recorded unload.
-///
-/// # Errors
-/// A pin could not be removed; some may be gone already.
-pub fn danger_unload(pin_root: &Path) -> Result<(), LoadError> {
-    let directory = pin_directory(pin_root);
-    match fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LoadError::Pin { path: directory, why: error.to_string() })
-        }
-        _ => Ok(()),
+/// Where maps are pinned.
+struct Place {
+    state: PathBuf,
+    maps: PathBuf,
+}
+
+impl Place {
+    fn of(&self, map: &str) -> PathBuf {
+        let directory = if STATE_MAPS.contains(&map) { &self.state } else { &self.maps };
+        directory.join(map)
     }
+
+    /// Every map with its pin.
+    fn all(&self) -> Vec<(&'static str, PathBuf)> {
+        STATE_MAPS.iter().chain(&ABI_MAPS).map(|name| (*name, self.of(name))).collect()
+    }
+}
+
+fn pin_failed(path: &Path) -> impl Fn(io::Error) -> LoadError {
+    move |error| LoadError::Pin { path: path.to_owned(), why: error.to_string() }
 }
 
 fn check_kernel() -> Result<(), LoadError> {
@@ -185,39 +198,24 @@ fn check_kernel() -> Result<(), LoadError> {
 
 fn check_bpffs(pin_root: &Path) -> Result<(), LoadError> {
     let parent = pin_root.parent().unwrap_or(pin_root);
-    let magic = nix::sys::statfs::statfs(parent).map(|found| found.filesystem_type().0);
-    if magic.is_ok_and(|magic| magic == BPF_FS_MAGIC) {
+    if keeper::is_bpffs(parent) {
         return Ok(());
     }
     Err(LoadError::NoBpffs { path: parent.to_owned() })
 }
 
-/// Links of one object: the same object finds them again, another one does not.
-fn links_name(object: &[u8]) -> String {
-    let digest = hex::encode(Sha256::digest(object));
-    format!("links-{}", &digest[..16])
-}
-
-/// Whether a former guard-agent with the same object left all its links; then nothing is attached.
-fn adopt(links: &Path, coverage: &mut Vec<Coverage>) -> bool {
-    let pinned = |name: &str| links.join(name).exists();
-    // `complete` is pinned last, so a start that was killed half-way is not taken for a whole one.
-    if !pinned(COMPLETE) {
-        return false;
-    }
-    for spec in PROGRAMS.iter().filter(|spec| !spec.newer || pinned(spec.program)) {
-        let (state, reason) = if pinned(spec.program) {
+/// What a former guard-agent with the same object left; nothing is attached.
+fn adopted(generation: &Generation, coverage: &mut Vec<Coverage>) {
+    let has = |name: &str| generation.has(name);
+    for spec in PROGRAMS.iter().filter(|spec| !spec.newer || has(spec.program)) {
+        let (state, reason) = if has(spec.program) {
             (CoverageState::Enforced, "")
         } else {
             (CoverageState::Absent, "refused by the kernel when these programs were first loaded")
         };
         coverage.push(covered(spec, state, reason.into()));
     }
-    true
 }
-
-/// Marks a whole set of links.
-const COMPLETE: &str = "complete";
 
 fn covered(spec: &Spec, state: CoverageState, reason: String) -> Coverage {
     Coverage { action: spec.action.into(), hook: spec.hook.into(), state, reason }
@@ -225,42 +223,46 @@ fn covered(spec: &Spec, state: CoverageState, reason: String) -> Coverage {
 
 fn attach_all(
     config: &EbpfConfig,
-    maps: &Path,
-    links: &Path,
+    directory: &Path,
+    place: &Place,
     coverage: &mut Vec<Coverage>,
-) -> Result<(), LoadError> {
-    clear(links)?;
+) -> Result<Generation, LoadError> {
+    let failed = pin_failed(directory);
+    let generation = Generation::create(directory, &config.object).map_err(&failed)?;
     let btf = Btf::from_sys_fs().map_err(LoadError::BadBtf)?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).allow_unsupported_maps();
     loader.map_max_entries("EVENTS", config.ring_bytes);
-    for name in MAPS {
-        loader.map_pin_path(name, maps.join(name));
+    for (name, path) in place.all() {
+        loader.map_pin_path(name, path);
     }
     let mut object =
         loader.load(&config.object).map_err(|error| LoadError::Object(chain(&error)))?;
     // The hash key has to be there before the first hook runs.
-    configure(config, open_map(maps, "CONFIG")?)?;
+    configure(config, open_map(place, "CONFIG")?)?;
     for spec in &PROGRAMS {
         let start = Instant::now();
-        let attached = attach(&mut object, spec.program, spec.hook, &btf, links);
+        let attached = attach(&mut object, spec.program, spec.hook, &btf, &generation);
         tracing::debug!(program = spec.program, took_ms = start.elapsed().as_millis(), "tried");
         match attached {
             Ok(()) => {
                 coverage.push(covered(spec, CoverageState::Enforced, String::new()));
             }
-            Err(Refused { no_hook: true, .. }) if spec.newer => {}
+            Err(Refused { no_hook: true, .. }) if spec.newer => {
+                generation.without(spec.program).map_err(&failed)?;
+            }
             Err(Refused { why, .. }) if spec.essential => {
                 return Err(LoadError::Lineage { program: spec.program, why });
             }
             Err(Refused { why, .. }) => {
                 tracing::error!(program = spec.program, why, "the kernel refused a program");
                 coverage.push(covered(spec, CoverageState::Absent, why));
+                generation.without(spec.program).map_err(&failed)?;
             }
         }
     }
-    let path = links.join(COMPLETE);
-    fs::create_dir(&path).map_err(|error| LoadError::Pin { path, why: error.to_string() })
+    generation.complete().map_err(&failed)?;
+    Ok(generation)
 }
 
 /// Why a program is not attached.
@@ -283,7 +285,7 @@ fn attach(
     name: &str,
     hook: &str,
     btf: &Btf,
-    links: &Path,
+    generation: &Generation,
 ) -> Result<(), Refused> {
     let missing = || "not in guard-ebpf.o".to_owned();
     let program = object.program_mut(name).ok_or_else(missing)?;
@@ -304,7 +306,7 @@ fn attach(
         why: cut(&chain(&error)),
         no_hook: matches!(error, ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })),
     })?;
-    link.pin(links.join(name)).map_err(|error| chain(&error))?;
+    link.pin(generation.link(name)).map_err(|error| chain(&error))?;
     Ok(())
 }
 
@@ -327,36 +329,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Removes what a start that was killed half-way has pinned: its programs are attached again at once.
-fn clear(links: &Path) -> Result<(), LoadError> {
-    let failed = |error: io::Error| LoadError::Pin { path: links.into(), why: error.to_string() };
-    for entry in fs::read_dir(links).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) }
-            .map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// The new generation is attached: the old ones go.
-fn drop_other_generations(directory: &Path, current: &Path) -> Result<(), LoadError> {
-    let failed =
-        |error: io::Error| LoadError::Pin { path: directory.into(), why: error.to_string() };
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let is_links =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("links-"));
-        if is_links && path != current {
-            tracing::info!(pins = %path.display(), "dropping the former programs");
-            fs::remove_dir_all(&path).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
-
-fn open_map(maps: &Path, name: &'static str) -> Result<Map, LoadError> {
+fn open_map(place: &Place, name: &'static str) -> Result<Map, LoadError> {
     let failed = |error: aya::maps::MapError| LoadError::Map { map: name, why: chain(&error) };
-    Map::from_map_data(MapData::from_pin(maps.join(name)).map_err(failed)?).map_err(failed)
+    Map::from_map_data(MapData::from_pin(place.of(name)).map_err(failed)?).map_err(failed)
 }
 
 fn configure(config: &EbpfConfig, map: Map) -> Result<(), LoadError> {
@@ -377,14 +352,4 @@ fn release() -> String {
     nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default()
-}
-
-/// Whether the pin still names a live link.
-#[must_use]
-pub fn links_alive(pin_root: &Path, object: &[u8]) -> bool {
-    let links = pin_directory(pin_root).join(links_name(object));
-    PROGRAMS
-        .iter()
-        .filter(|spec| spec.essential)
-        .all(|spec| PinnedLink::from_pin(links.join(spec.program)).is_ok())
 }

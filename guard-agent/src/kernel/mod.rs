@@ -5,7 +5,9 @@
 
 mod convert;
 pub mod ebpf;
+mod keeper;
 pub mod load;
+mod pins;
 mod programs;
 mod quirk;
 mod ring;
@@ -14,10 +16,11 @@ mod wire;
 
 pub(crate) use convert::action_name;
 pub use guard_common::event::RING_BYTES;
+pub use keeper::{KernelObject, Tampering};
 pub use load::{EbpfConfig, LoadError};
 pub use ring::{EventSource, parse_mib};
 pub use sys::boottime_ns;
-pub(crate) use sys::pidfd_open;
+pub(crate) use sys::{pidfd_open, send_kill};
 
 use guard_common::{
     event::Header,
@@ -169,4 +172,45 @@ pub trait Kernel: Send {
     /// # Errors
     /// The map cannot be read.
     fn counters(&mut self) -> Result<Vec<u64>, KernelError>;
+
+    /// Whether this start replaced programs of another ABI: tasks may be held of which no table that can be
+    /// read tells. They are held anew once they are continued.
+    fn follows_another_abi(&self) -> bool {
+        false
+    }
+
+    /// Sends SIGCONT to a labelled process, which is always safe: what is held stops again (H8).
+    ///
+    /// # Errors
+    /// It is gone, or the signal could not be sent.
+    fn wake(&mut self, _pidfd: BorrowedFd<'_>) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Looks at every pin and puts back what is missing; what was not as it had been left.
+    fn mend(&mut self) -> Vec<Tampering> {
+        Vec::new()
+    }
+
+    /// The links and maps that enforce.
+    fn objects(&self) -> Vec<KernelObject> {
+        Vec::new()
+    }
+
+    /// From now on every hold expires at once: what is held is denied when it restarts, with a grant or
+    /// without.
+    ///
+    /// # Errors
+    /// The map operation failed.
+    fn expire_from_now(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Ends enforcement: detaches and unpins everything. Says which processes were held in that instant.
+    ///
+    /// # Errors
+    /// A pin could not be removed, or the hold table not be read.
+    fn end(&mut self) -> Result<Vec<u32>, KernelError> {
+        Ok(Vec::new())
+    }
 }

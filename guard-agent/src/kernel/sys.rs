@@ -1,9 +1,15 @@
-//! The raw system calls that no crate has: task storage by pidfd, pidfds, boot time.
+//! The raw system calls that no crate has: task storage by pidfd, pidfds, boot time, bpf objects by pin
+//! and id.
 
 use super::KernelError;
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 /// `union bpf_attr` for `BPF_MAP_*_ELEM` (`include/uapi/linux/bpf.h`).
@@ -80,6 +86,117 @@ pub(crate) fn task_storage_get<T: Plain + Default>(
     }
 }
 
+/// `union bpf_attr` for `BPF_OBJ_*`, `BPF_*_GET_FD_BY_ID` and `BPF_OBJ_GET_INFO_BY_FD`: three different
+/// heads of one size.
+#[repr(C)]
+struct Object {
+    /// A path, an id, or a descriptor and the length of what `pointer` has room for.
+    head: u64,
+    /// A descriptor, or a pointer.
+    second: u64,
+    flags: u64,
+}
+
+const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
+const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+fn bpf_object(command: libc::c_int, attr: &Object) -> io::Result<libc::c_int> {
+    // SAFETY: `attr` is a valid prefix of `union bpf_attr` of the size given, and the callers keep what it
+    // points to alive and large enough.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<Object>())
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(result).map_err(|_| io::Error::other("descriptor out of range"))
+}
+
+fn bpf_descriptor(command: libc::c_int, attr: &Object) -> io::Result<OwnedFd> {
+    let fd = bpf_object(command, attr)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The object that is pinned at `path`.
+pub(crate) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    bpf_descriptor(BPF_OBJ_GET, &Object { head: path.as_ptr() as u64, second: 0, flags: 0 })
+}
+
+/// Pins the object at `path`, where nothing may be yet.
+pub(crate) fn obj_pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let second = u64::from(fd.as_raw_fd().cast_unsigned());
+    bpf_object(BPF_OBJ_PIN, &Object { head: path.as_ptr() as u64, second, flags: 0 }).map(drop)
+}
+
+/// The program with this id.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf_descriptor(BPF_PROG_GET_FD_BY_ID, &Object { head: id.into(), second: 0, flags: 0 })
+}
+
+/// The map with this id.
+pub(crate) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf_descriptor(BPF_MAP_GET_FD_BY_ID, &Object { head: id.into(), second: 0, flags: 0 })
+}
+
+/// Words of `struct bpf_{link,map,prog}_info`: more than any of them has.
+const INFO_WORDS: usize = 64;
+
+fn info(fd: BorrowedFd<'_>, words: &mut [u32; INFO_WORDS]) -> io::Result<()> {
+    let len = size_of::<[u32; INFO_WORDS]>() as u64;
+    let head = u64::from(fd.as_raw_fd().cast_unsigned()) | len << 32;
+    let second = words.as_mut_ptr() as u64;
+    bpf_object(BPF_OBJ_GET_INFO_BY_FD, &Object { head, second, flags: 0 }).map(drop)
+}
+
+/// The id of a link, and of its program.
+pub(crate) fn link_ids(fd: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    let mut words = [0; INFO_WORDS];
+    info(fd, &mut words)?;
+    // struct bpf_link_info: type, id, prog_id.
+    let [_, id, program, ..] = words;
+    Ok((id, program))
+}
+
+/// The id and the name (at most 15 bytes, as the kernel keeps it) of a map.
+pub(crate) fn map_id_and_name(fd: BorrowedFd<'_>) -> io::Result<(u32, String)> {
+    let mut words = [0; INFO_WORDS];
+    info(fd, &mut words)?;
+    // struct bpf_map_info: type, id, key_size, value_size, max_entries, map_flags, name[16].
+    let [_, id, _, _, _, _, name @ ..] = words;
+    let bytes = name.iter().take(4).flat_map(|word| word.to_ne_bytes());
+    let name = bytes.take_while(|byte| *byte != 0).map(char::from).collect();
+    Ok((id, name))
+}
+
+/// Most maps of one program that are looked at: more than we have.
+const PROGRAM_MAPS_MAX: usize = 64;
+
+/// The ids of the maps that a program uses.
+pub(crate) fn program_maps(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; PROGRAM_MAPS_MAX];
+    let mut words = [0; INFO_WORDS];
+    let pointer = ids.as_mut_ptr() as u64;
+    // struct bpf_prog_info: nr_map_ids is word 13, map_ids the 64 bits behind it.
+    words[13] = PROGRAM_MAPS_MAX as u32;
+    words[14] = pointer as u32;
+    words[15] = (pointer >> 32) as u32;
+    info(fd, &mut words)?;
+    Ok(ids.into_iter().take(words[13] as usize).filter(|id| *id != 0).collect())
+}
+
+/// Mounts a bpf file system at `path`.
+pub(crate) fn mount_bpffs(path: &Path) -> io::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    Ok(mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=700"))?)
+}
+
 /// A pidfd of the process `tgid`.
 pub(crate) fn pidfd_open(tgid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
@@ -105,6 +222,11 @@ pub(crate) fn pidfd_send_signal(pidfd: impl AsFd, signal: libc::c_int) -> io::Re
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Kills the process behind `pidfd`.
+pub(crate) fn send_kill(pidfd: &OwnedFd) -> io::Result<()> {
+    pidfd_send_signal(pidfd, libc::SIGKILL)
 }
 
 /// `CLOCK_BOOTTIME`, ns: the clock of deadlines.

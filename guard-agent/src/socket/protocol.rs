@@ -4,10 +4,11 @@
 //! {"request":"run","name":"bot","command":["claude"]}   → {"reply":"running","session":"…"}
 //! {"request":"status"}                                  → {"reply":"status", …}
 //! {"request":"why"}                                     → {"reply":"why","entries":[…]}
+//! {"request":"stop","reason":"maintenance"}             → {"reply":"ending"}
 //! anything else                                         → {"reply":"error","message":"…"}
 //! ```
 
-use crate::session::why::WhyEntry;
+use crate::{kernel::KernelObject, session::why::WhyEntry};
 use guard_model::{BootId, Coverage, HostId, RawText, SessionId, SessionInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 << 10;
 pub const REPLY_BYTES_MAX: u64 = 16 << 20;
 /// Longest session name.
 pub const NAME_MAX: usize = 64;
+/// Longest reason for ending enforcement, bytes: a sentence or two.
+pub const REASON_MAX: usize = 1000;
 /// Most arguments of a command.
 pub const COMMAND_MAX: usize = 1024;
 
@@ -37,6 +40,11 @@ pub enum Request {
     Status {},
     /// The latest holds and denials of the caller's own session.
     Why {},
+    /// End enforcement. Root's, from outside of every session.
+    Stop {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What is answered.
@@ -57,6 +65,8 @@ pub enum Reply {
         /// They.
         entries: Vec<WhyEntry>,
     },
+    /// Enforcement is being ended: the evidence of it is durable.
+    Ending {},
     /// It cannot be done; why, and what to do.
     Error {
         /// For people.
@@ -89,6 +99,10 @@ pub struct Status {
     pub spool_full: bool,
     /// The kernel's counters since its programs were loaded.
     pub counters: BTreeMap<String, u64>,
+    /// The links and maps that enforce, by the kernel's ids: the same before and after guard-agent was
+    /// killed and started again.
+    #[serde(default)]
+    pub objects: Vec<KernelObject>,
 }
 
 /// A request that is not one.

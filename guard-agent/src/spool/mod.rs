@@ -98,6 +98,9 @@ pub(crate) struct Shared {
     full: AtomicBool,
     closing: AtomicBool,
     lost: AtomicU64,
+    /// Events that were taken, and of these how many are durable.
+    taken: AtomicU64,
+    written: AtomicU64,
     limit: u64,
 }
 
@@ -145,6 +148,8 @@ impl Spool {
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             lost: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             limit: config.limit_bytes,
         });
         let (queue, entries) = mpsc::sync_channel(QUEUE_MAX);
@@ -168,7 +173,9 @@ impl Spool {
     pub fn record(&self, boottime_ns: u64, unix_ms: u64, session: Option<SessionId>, event: Event) {
         let boottime_ns = if boottime_ns == 0 { crate::clock::boottime_ns() } else { boottime_ns };
         let unix_ms = if unix_ms == 0 { crate::clock::unix_ms() } else { unix_ms };
-        if self.queue.try_send(Entry { boottime_ns, unix_ms, session, event }).is_err() {
+        if self.queue.try_send(Entry { boottime_ns, unix_ms, session, event }).is_ok() {
+            self.shared.taken.fetch_add(1, Ordering::Relaxed);
+        } else {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             self.shared.full.store(true, Ordering::Relaxed);
         }
@@ -178,6 +185,12 @@ impl Spool {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.shared.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything that was taken is durable. Said by who records, not from another thread.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.shared.written.load(Ordering::Acquire) >= self.shared.taken.load(Ordering::Relaxed)
     }
 
     /// A reader for the link.

@@ -57,6 +57,7 @@ impl Writer {
     pub(super) fn run(mut self, entries: &mpsc::Receiver<Entry>) {
         while let Ok(first) = entries.recv() {
             let group = collect(first, entries);
+            let taken = group.len() as u64;
             let sequence = self.last + 1;
             let frames = self.frames(sequence, group);
             while let Err(error) = self.write(&frames) {
@@ -73,6 +74,7 @@ impl Writer {
                 std::thread::sleep(RETRY_WAIT);
             }
             self.publish(frames.len() as u64);
+            self.shared.written.fetch_add(taken, Ordering::Release);
         }
     }
 

@@ -213,6 +213,7 @@ impl Agent {
                 hold_ttl_ns: 0,
                 hash_key: [0; 2],
                 policy_epoch: 0,
+                danger_pin_version: None,
             },
         };
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -185,6 +185,8 @@ impl Event {
         match self {
             Self::Started { .. } => "started",
             Self::Stopped { .. } => "stopped",
+            Self::EnforcementEnded { .. } => "enforcement_ended",
+            Self::Tampered { .. } => "tampered",
             Self::PolicyLoaded { .. } => "policy_loaded",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Lost { .. } => "lost",

@@ -225,6 +225,20 @@ impl Walk {
                 *sum = sum.saturating_add(*count);
             }
             Event::Stopped { .. } => seen.stopped = true,
+            Event::EnforcementEnded { by, reason, .. } => self.findings.push(format!(
+                "entry {index}: host {}: enforcement was ended by {}: {}",
+                record.host,
+                by.escape_debug(),
+                reason.escape_debug()
+            )),
+            Event::Tampered { what, mended } => {
+                let then = if *mended { "mended" } else { "not mended" };
+                self.findings.push(format!(
+                    "entry {index}: host {}: tampered with: {}; {then}",
+                    record.host,
+                    what.escape_debug()
+                ));
+            }
             _ => {}
         }
         let wall = i64::try_from(record.unix_ms).unwrap_or(i64::MAX);

@@ -64,6 +64,10 @@ pub fn event(record: &Record, context: &Context<'_>) -> OcsfEvent {
             lifecycle::started(base, component, version, kernel, coverage)
         }
         Event::Stopped { component, reason } => lifecycle::stopped(base, component, reason),
+        Event::EnforcementEnded { by, uid, pid, reason } => {
+            finding::enforcement_ended(base, (by, *uid, *pid), reason)
+        }
+        Event::Tampered { what, mended } => finding::tampered(base, what, *mended),
         Event::Heartbeat { counters, pending_holds } => {
             lifecycle::heartbeat(base, counters, *pending_holds)
         }

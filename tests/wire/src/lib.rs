@@ -72,6 +72,14 @@ pub enum Task {
     WithoutBpfLsm,
     /// How long holds take and whether any goes wrong: `figures.json` ([`Figures`]).
     Figures,
+    /// Forbidden actions a thousand times a second while guard-agent is killed and upgraded: `canary.json`
+    /// ([`CanaryFigures`]).
+    Canary {
+        /// How often it is killed with SIGKILL and started again.
+        kills: u32,
+        /// How often another version takes its place.
+        upgrades: u32,
+    },
     /// The scripted coding agent; whoever has the page outside decides.
     Demo {
         /// The page stays up for that many seconds after the agent's end.
@@ -219,6 +227,30 @@ pub struct Figures {
     pub spreads: Vec<Spread>,
     /// Kernel counters of what was lost or denied for want of room; only those above 0.
     pub drops: std::collections::BTreeMap<String, u64>,
+}
+
+/// Name of the file with [`CanaryFigures`] among those that the VM sends.
+pub const CANARY_FILE: &str = "canary.json";
+
+/// What [`Task::Canary`] saw.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CanaryFigures {
+    /// Kernel release.
+    pub kernel: String,
+    /// Passes, other errors than `EPERM` and restarts that failed, in words. Empty: all is well.
+    pub misses: Vec<String>,
+    /// How often guard-agent was killed with SIGKILL and started again.
+    pub kills: u32,
+    /// How often another version took its place.
+    pub upgrades: u32,
+    /// Forbidden actions that were attempted.
+    pub attempts: u64,
+    /// Of these, how many had an effect.
+    pub passes: u64,
+    /// The canary's own words.
+    pub summary: Vec<String>,
+    /// Milliseconds from its first attempt to its end.
+    pub took_ms: u64,
 }
 
 /// Many holds and what became of them.

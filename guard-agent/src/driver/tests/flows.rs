@@ -147,8 +147,9 @@ async fn a_held_task_that_dies_is_abandoned_within_a_scan() {
     bench.event(held(session, 1, "/secret"));
     assert!(bench.request().is_some());
     bench.kernel.inside(|inside| inside.dead.push(std::process::id()));
-    bench.driver.scan();
-    bench.driver.bury(&mut FakeEvents(mpsc::unbounded_channel().1));
+    let mut events = FakeEvents(mpsc::unbounded_channel().1);
+    bench.driver.scan(&mut events);
+    bench.driver.bury(&mut events);
     assert!(matches!(bench.said.try_recv(), Ok(ToLink::Farewell(_))));
     assert_eq!(bench.kernel.inside(|inside| inside.forgotten), 1);
     assert_eq!(bench.kernel.verdicts(), []);
@@ -162,8 +163,9 @@ async fn a_task_that_consumed_its_grant_and_died_has_abandoned_nothing() {
     let (events, receiver) = mpsc::unbounded_channel();
     events.send(consumed(session, 1, VERDICT_ALLOW)).unwrap();
     bench.kernel.inside(|inside| inside.dead.push(std::process::id()));
-    bench.driver.scan();
-    bench.driver.bury(&mut FakeEvents(receiver));
+    let mut events = FakeEvents(receiver);
+    bench.driver.scan_tasks();
+    bench.driver.bury(&mut events);
     let (records, _folder) = bench.end();
     assert_eq!(count(&records, |event| matches!(event, Event::Outcome { .. })), 1);
     assert_eq!(count(&records, |event| matches!(event, Event::Withdrawn { .. })), 0);
@@ -330,7 +332,7 @@ async fn more_than_the_link_can_take_opens_it_anew_instead_of_losing_requests() 
 }
 
 /// Events from a channel.
-struct FakeEvents(mpsc::UnboundedReceiver<KernelEvent>);
+pub(super) struct FakeEvents(pub(super) mpsc::UnboundedReceiver<KernelEvent>);
 
 impl EventStream for FakeEvents {
     async fn next(&mut self) -> Option<KernelEvent> {

@@ -1,6 +1,7 @@
 //! A driver with a fake kernel, in a folder of its own.
 
 mod flows;
+mod survival;
 
 use super::*;
 use crate::{
@@ -76,6 +77,13 @@ struct Inside {
     counters: Vec<u64>,
     standing: Vec<StandingKey>,
     selectors: Vec<(SelectorKey, u64)>,
+    tampered: Vec<crate::kernel::Tampering>,
+    follows_another_abi: bool,
+    woken: Vec<u32>,
+    expiring: bool,
+    ended: bool,
+    /// Who holds it keeps [`Kernel::grant`] from coming back.
+    gate: Option<Arc<Mutex<()>>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -100,7 +108,11 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> u32 {
 
 impl Kernel for FakeKernel {
     fn grant(&mut self, _: &ActionKey, grant: Grant) -> Result<(), KernelError> {
-        self.inside(|inside| inside.grants.push(grant));
+        let gate = self.inside(|inside| {
+            inside.grants.push(grant);
+            inside.gate.clone()
+        });
+        drop(gate.as_ref().map(|gate| gate.lock().unwrap()));
         Ok(())
     }
 
@@ -151,6 +163,29 @@ impl Kernel for FakeKernel {
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
         Ok(self.inside(|inside| inside.counters.clone()))
     }
+
+    fn follows_another_abi(&self) -> bool {
+        self.inside(|inside| inside.follows_another_abi)
+    }
+
+    fn wake(&mut self, pidfd: BorrowedFd<'_>) -> Result<(), KernelError> {
+        self.inside(|inside| inside.woken.push(pid_of(pidfd)));
+        Ok(())
+    }
+
+    fn mend(&mut self) -> Vec<crate::kernel::Tampering> {
+        self.inside(|inside| std::mem::take(&mut inside.tampered))
+    }
+
+    fn expire_from_now(&mut self) -> Result<(), KernelError> {
+        self.inside(|inside| inside.expiring = true);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Vec<u32>, KernelError> {
+        self.inside(|inside| inside.ended = true);
+        Ok(vec![])
+    }
 }
 
 /// A driver in a folder of its own.
@@ -188,6 +223,7 @@ impl Bench {
             kernel_release: "7.3".into(),
             sessions_path: folder.path().join("sessions.json"),
             losses_path: folder.path().join("losses.json"),
+            notifier: Notifier::default(),
         });
         driver.start().unwrap();
         Self { driver, kernel, said, folder }

@@ -121,6 +121,13 @@ fn administrative(event: &Event) -> (&'static str, &'static str, Option<u32>, St
             ("started", "", format!("{component} {version}"))
         }
         Event::Stopped { component, reason } => ("stopped", "", format!("{component}: {reason}")),
+        Event::EnforcementEnded { by, reason, .. } => {
+            ("enforcement ended", "bad", format!("by {by}: {reason}"))
+        }
+        Event::Tampered { what, mended } => {
+            let then = if *mended { "mended" } else { "NOT mended" };
+            ("tampered", "bad", format!("{what}; {then}"))
+        }
         Event::PolicyLoaded { digest, .. } => ("policy", "", digest.clone()),
         Event::Heartbeat { pending_holds, .. } => {
             ("heartbeat", "", format!("{pending_holds} holds wait"))

@@ -11,7 +11,7 @@ use crate::{
     guard,
     ports::Ports,
     result::DROPS,
-    scenario::{self, Outcome, Running, Stage},
+    scenario::{self, Outcome, Stage},
     took_ms,
 };
 use guard_vm_wire::{FIGURES_FILE, Figures, Report, Spread, Tally};
@@ -300,13 +300,6 @@ fn monotonic_ns() -> u64 {
     // SAFETY: `time` is writable, and the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-}
-
-impl Running {
-    /// Ends the session at once.
-    fn kill(self) {
-        let _ = self.finish_within(Duration::ZERO);
-    }
 }
 
 #[cfg(test)]

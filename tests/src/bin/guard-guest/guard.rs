@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     http::Api,
     ports::Ports,
-    system::{PATH, tool},
+    system::{OneCpu, PATH, tool},
 };
 use guard_vm_wire::{PAYLOAD_DIR, UI_PORT};
 use serde_json::Value;
@@ -44,6 +44,26 @@ pub(crate) enum Ring {
 
 /// A ring that can be filled within seconds under emulation, and that 200 held threads do not fill.
 const SMALL_RING_MIB: &str = "2";
+/// Where the object of another version is made.
+const OTHER_OBJECT: &str = "/run/guard/other-guard-ebpf.o";
+
+/// An ABI version that no release has.
+const OTHER_ABI: &str = "4000000";
+
+/// Which version of the eBPF programs guard-agent loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// As built.
+    Built,
+    /// Another object of the same ABI.
+    Rebuilt,
+    /// Another object of another ABI: no map is shared but those of the sessions.
+    OtherAbi,
+}
+
+impl Version {
+    pub(crate) const ALL: [Self; 3] = [Self::Built, Self::Rebuilt, Self::OtherAbi];
+}
 
 /// Guard, running.
 pub(crate) struct Guard {
@@ -52,6 +72,7 @@ pub(crate) struct Guard {
     policy: Option<PathBuf>,
     select: Vec<String>,
     ring: Ring,
+    version: Version,
     ca_pin: String,
     sign_in: Option<String>,
     api: Api,
@@ -80,10 +101,13 @@ impl Guard {
             fs::read_to_string(API_TOKEN).map_err(|error| format!("{API_TOKEN}: {error}"))?;
         let addr = SocketAddr::from(([127, 0, 0, 1], UI_PORT));
         let api = Api { addr, token: token.trim().to_owned() };
-        let agent = start_agent(policy.as_deref(), &ca_pin, &[], ring)?;
+        // Until everything is attached.
+        let _one = OneCpu::enter()?;
+        let agent = start_agent(policy.as_deref(), &ca_pin, &[], ring, Version::Built)?;
         let sign_in = text("sign_in");
+        let (select, version) = (vec![], Version::Built);
         let mut guard =
-            Self { controller, agent, policy, select: vec![], ring, ca_pin, sign_in, api };
+            Self { controller, agent, policy, select, ring, version, ca_pin, sign_in, api };
         guard.wait_for_agent()?;
         Ok(guard)
     }
@@ -143,8 +167,31 @@ impl Guard {
 
     /// Starts guard-agent again on the same state.
     pub(crate) fn restart_agent(&mut self) -> Result<(), Trouble> {
-        self.agent = start_agent(self.policy.as_deref(), &self.ca_pin, &self.select, self.ring)?;
+        self.start_agent()?;
         self.wait_for_agent()
+    }
+
+    /// Starts guard-agent again and does not wait for it.
+    pub(crate) fn start_agent(&mut self) -> Result<(), Trouble> {
+        let policy = self.policy.as_deref();
+        self.agent = start_agent(policy, &self.ca_pin, &self.select, self.ring, self.version)?;
+        Ok(())
+    }
+
+    /// What the next start loads.
+    pub(crate) fn set_version(&mut self, version: Version) -> Result<(), Trouble> {
+        // What follows the ELF file is no part of it, but of what makes it another object.
+        let object = format!("{PAYLOAD_DIR}/guard-ebpf.o");
+        let mut bytes = fs::read(&object).map_err(|error| format!("{object}: {error}"))?;
+        bytes.push(b'\n');
+        fs::write(OTHER_OBJECT, bytes).map_err(|error| format!("{OTHER_OBJECT}: {error}"))?;
+        self.version = version;
+        Ok(())
+    }
+
+    /// Whether guard-agent has ended, and how.
+    pub(crate) fn agent_has_ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.agent.try_wait().ok().flatten()
     }
 
     /// Stops guard-agent in order and starts it again with these `--select`.
@@ -247,13 +294,16 @@ fn start_agent(
     ca_pin: &str,
     select: &[String],
     ring: Ring,
+    version: Version,
 ) -> Result<Child, Trouble> {
+    let built = format!("{PAYLOAD_DIR}/guard-ebpf.o");
+    let object = if version == Version::Built { &built } else { OTHER_OBJECT };
     let mut command = Command::new("/usr/local/bin/guard-agent");
     command
         .args(["--controller", &format!("https://127.0.0.1:{RPC_PORT}")])
         .args(["--join-token-file", JOIN_TOKEN, "--ca-pin", ca_pin])
         .args(["--state", AGENT_STATE, "--socket", SOCKET])
-        .args(["--ebpf-object", &format!("{PAYLOAD_DIR}/guard-ebpf.o")])
+        .args(["--ebpf-object", object])
         .env("PATH", PATH)
         .stdin(Stdio::null())
         .stdout(log("guard-agent.log")?)
@@ -263,6 +313,9 @@ fn start_agent(
     }
     if let Ring::Small = ring {
         command.args(["--ring-size", SMALL_RING_MIB]);
+    }
+    if version == Version::OtherAbi {
+        command.args(["--danger-pin-version", OTHER_ABI]);
     }
     for selector in select {
         command.args(["--select", selector]);

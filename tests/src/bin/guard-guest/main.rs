@@ -2,6 +2,7 @@
 //! xtask put on the payload disk, hands over what was seen, and switches the machine off.
 
 mod answer;
+mod canary;
 mod changes;
 mod command;
 mod demo;
@@ -71,6 +72,9 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     match job.task {
         Task::WithoutBpfLsm => return refusal::run(ports),
         Task::Figures => return figures::run(ports, &result.kernel),
+        Task::Canary { kills, upgrades } => {
+            return canary::run(ports, &result.kernel, kills, upgrades);
+        }
         _ => {}
     }
     let mut guard = guard::Guard::start(job.policy)?;
@@ -85,7 +89,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     let ended = match &job.task {
         Task::Command(argv) => command::run(ports, job, argv, Some("vm")),
         Task::Demo { linger_s } => demo::run(ports, job, *linger_s),
-        Task::Scenarios(_) | Task::WithoutBpfLsm | Task::Figures => {
+        Task::Scenarios(_) | Task::WithoutBpfLsm | Task::Figures | Task::Canary { .. } => {
             Err("this task starts Guard by itself".to_owned())
         }
     };

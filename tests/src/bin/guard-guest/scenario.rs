@@ -241,6 +241,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends it at once.
+    pub(crate) fn kill(self) {
+        let _ = self.finish_within(Duration::ZERO);
+    }
+
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())

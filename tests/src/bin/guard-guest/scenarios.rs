@@ -11,6 +11,7 @@ mod powers;
 mod reach;
 mod scale;
 mod select;
+mod survival;
 mod tree;
 
 use crate::{Trouble, scenario::Stage};
@@ -78,6 +79,14 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_session_that_began_while_guard_agent_was_away_is_held_and_has_its_name", select::meanwhile),
     ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
+    ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
+    ("pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on", survival::pins),
+    (
+        "a_session_and_what_it_waits_for_outlive_an_upgrade_to_another_abi_crashes_and_the_way_back",
+        survival::another_abi,
+    ),
+    ("only_a_deliberate_end_by_root_with_a_reason_ends_enforcement", survival::deliberate_end),
+    ("nothing_forbidden_passes_while_guard_agent_is_killed_and_upgraded", survival::canary),
     ("a_full_ring_buffer_denies_and_counts", limit::ring_full),
     ("evidence_has_no_gap", failure::no_gap),
 ];

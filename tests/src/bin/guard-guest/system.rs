@@ -173,3 +173,29 @@ pub(crate) fn power_off() -> ! {
         thread::park();
     }
 }
+
+/// While it lives, the machine has one CPU.
+///
+/// QEMU's emulation of several CPUs now and then runs a breakpoint instruction that the kernel has already
+/// replaced: attaching a program to a hook that another CPU runs at that moment then ends in `Oops: int3`
+/// (seen on 7.3 at `bpf_lsm_file_open`). Programs are therefore replaced under load with one CPU, which still
+/// switches between guard-agent and the session at every tick and every wait.
+pub(crate) struct OneCpu(());
+
+/// The second CPU of the VM.
+const SECOND_CPU: &str = "/sys/devices/system/cpu/cpu1/online";
+
+impl OneCpu {
+    pub(crate) fn enter() -> Result<Self, Trouble> {
+        if Path::new(SECOND_CPU).exists() {
+            fs::write(SECOND_CPU, "0").map_err(|error| format!("{SECOND_CPU}: {error}"))?;
+        }
+        Ok(Self(()))
+    }
+}
+
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        let _ = fs::write(SECOND_CPU, "1");
+    }
+}

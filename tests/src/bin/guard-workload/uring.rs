@@ -44,7 +44,7 @@ struct Sqe {
     rest: [u64; 3],
 }
 
-struct Ring {
+pub(crate) struct Ring {
     fd: i32,
     params: Params,
     submissions: *mut u8,
@@ -53,7 +53,7 @@ struct Ring {
 }
 
 impl Ring {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let mut params = Params::default();
         // SAFETY: `params` is a writable `struct io_uring_params` of 120 bytes.
         let fd =
@@ -126,6 +126,24 @@ pub(crate) fn open(path: &str) -> Result<String, String> {
         refused(&ring, &path, flags).map_err(|why| format!("open {how}: {why}"))?;
     }
     Ok("ok: EPERM inline and by a worker".to_owned())
+}
+
+/// One open through the ring, inline: a descriptor, which is closed again, or minus the errno.
+pub(crate) fn opened(ring: &Ring, path: &CStr, flags: i32) -> Result<i32, String> {
+    let entry = Sqe {
+        opcode: IORING_OP_OPENAT,
+        fd: libc::AT_FDCWD,
+        addr: path.as_ptr() as u64,
+        len: 0o600,
+        open_flags: flags.cast_unsigned(),
+        ..Sqe::default()
+    };
+    let result = ring.run(entry)?;
+    if result >= 0 {
+        // SAFETY: a fresh descriptor that nobody else has.
+        unsafe { libc::close(result) };
+    }
+    Ok(result)
 }
 
 /// One attempt, which must fail with `EPERM`.
