@@ -124,16 +124,17 @@ pub unsafe fn hash(
 }
 
 /// Whether argv[0] (unless a script has lost it) and the rest lie at `check.argv_at` as they were hashed.
+/// `None`: they cannot be read there.
 ///
 /// # Safety
 /// `check` must be the thread's own.
 #[inline(always)]
-pub unsafe fn is_committed(check: *mut ExecCheck, script: bool) -> bool {
+pub unsafe fn is_committed(check: *mut ExecCheck, script: bool) -> Option<bool> {
     // SAFETY: the caller's promise.
     unsafe {
         (*check).hashing.user = 1;
-        let Some([first, rest]) = both(check, (*check).argv_at) else { return false };
-        rest == (*check).rest && (script || first == (*check).first)
+        let [first, rest] = both(check, (*check).argv_at)?;
+        Some(rest == (*check).rest && (script || first == (*check).first))
     }
 }
 

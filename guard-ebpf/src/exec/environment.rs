@@ -67,16 +67,17 @@ extern "C" fn read_variable(index: u64, reading: &mut Reading) -> i64 {
     0
 }
 
-/// Whether the new stack has no variable of ours that was not set when it was decided.
+/// Whether the new stack has no variable of ours that was not set when it was decided. `None`: it cannot
+/// be read.
 ///
 /// # Safety
 /// `check` must be the thread's own.
 #[inline(always)]
-pub unsafe fn is_committed(bprm: Bprm, check: *mut ExecCheck) -> bool {
+pub unsafe fn is_committed(bprm: Bprm, check: *mut ExecCheck) -> Option<bool> {
     // SAFETY: the caller's promise.
     unsafe {
         if (*check).environment & ENVIRONMENT_UNKNOWN != 0 {
-            return true;
+            return Some(true);
         }
         let work = core::ptr::addr_of_mut!((*check).walking);
         *work = StackWork {
@@ -88,7 +89,7 @@ pub unsafe fn is_committed(bprm: Bprm, check: *mut ExecCheck) -> bool {
         };
         repeat(PIECES_MAX, walk_piece, &mut Walking { work });
         let whole = (*work).arguments == 0 && (*work).variables == 0;
-        whole && (*work).found & !(*check).environment == 0
+        whole.then(|| (*work).found & !(*check).environment == 0)
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn run(
     kills: u32,
     upgrades: u32,
 ) -> Result<(), Trouble> {
-    let mut stage = Stage::set_up(ports)?;
+    let mut stage = Stage::set_up(ports, guard::Ring::Small)?;
     let mut figures = CanaryFigures { kernel: kernel.to_owned(), ..CanaryFigures::default() };
     let begun = Instant::now();
     let canary = Canary::start(&stage)?;

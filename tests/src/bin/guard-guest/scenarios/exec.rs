@@ -69,6 +69,14 @@ fn raced(stage: &Stage, outcome: &Outcome, good: &str, evil: &str) -> Result<(),
     Ok(())
 }
 
+/// The check at commit has to find what it looks for, every time.
+pub(super) fn in_a_row(stage: &mut Stage) -> Result<(), Trouble> {
+    let script =
+        "for i in $(seq 300); do /bin/true one two \"$i\" || echo \"$i: $?\"; done; echo done";
+    let outcome = stage.session_named("raced", Dev, How::Nothing, &["bash", "-c", script])?;
+    expect(outcome.code == 0 && outcome.out == "done\n", format!("{outcome:?}"))
+}
+
 /// As long as the loader's own path, which it replaces in the file.
 const OWN_LOADER: &str = "/home/dev/plain/own-ld.so.2";
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
