@@ -1,5 +1,6 @@
 //! The one entry for people and CI.
 
+mod bench;
 mod build;
 mod cache;
 mod demo;
@@ -41,6 +42,8 @@ enum Verb {
     Test(test::Arguments),
     /// Measures holds by the thousand in a VM, and says whether any went wrong
     Figures(figures::Arguments),
+    /// Measures what docs/performance.md has goals for, and says which are missed
+    Bench(bench::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => vm::run(arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {
