@@ -1,57 +1,62 @@
-//! Figures of the evidence log, beside plain SQLite on the same disk in the same run.
-//! `cargo run --release -p guard-controller --example figures -- [ENTRIES TO VERIFY] [DIR]`
+//! Figures of the evidence log, beside plain SQLite on the same disk. `cargo xtask bench --only
+//! evidence` runs it, each step as a process of its own, and makes a table of what it says:
 //!
-//! Both keep the same JSON, durable before the call returns: the log as the controller appends to
-//! it (journal, head and index in SQLite, files, signed checkpoint), SQLite as one INSERT for each
-//! record and one transaction for each batch (WAL, synchronous = FULL). Figures depend on the disk:
-//! compare the two columns, not the numbers.
+//! - `append DIR SECONDS`: the log as the controller appends to it (journal, head and index in
+//!   SQLite, files, signed checkpoint), and the same JSON as one INSERT for each record and one
+//!   transaction for each batch (WAL, synchronous = FULL); both durable before the call returns.
+//! - `write STATE ENTRIES`, then `verify STATE`, `bundle STATE`, `verify-bundle STATE`, `index STATE`.
+//!
+//! Each says one line of JSON. Figures depend on the disk: compare, do not quote.
 
 #![expect(clippy::unwrap_used, reason = "a failure is the result")]
 
 use guard_audit::{
     Event, Record,
-    log::{Dir, Draft, Log, LogKey, Proof, checkpoint, verify, write_bundle},
+    log::{
+        Dir, DirReader, Draft, Log, LogKey, Proof, VerifierKey, checkpoint, own_keys, verify,
+        verify_bundle, write_bundle,
+    },
 };
 use guard_controller::{
     db::Db,
-    evidence::{Entry, EvidenceStore as _, MerkleEvidence},
+    evidence::{Entry, EvidenceStore as _, MerkleEvidence, adopt, log_dir},
+    search::Index,
 };
 use guard_model::{BootId, HostId};
+use serde_json::{Value, json};
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufReader, BufWriter, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
 
-/// Entries to verify if no number is given.
-const ENTRIES: u64 = 1_000_000;
-
-/// How long each way of appending is measured, s.
-const SECONDS: f64 = 5.0;
-
-/// Hosts that append at once in the concurrent case.
+/// Hosts that append at once in the concurrent cases.
 const HOSTS: u64 = 32;
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let entries = arguments.next().map_or(ENTRIES, |text| text.parse().expect("ENTRIES: a number"));
-    let given = arguments.next();
-    let temporary = tempfile::tempdir().unwrap();
-    let dir = given.map_or_else(|| temporary.path().to_owned(), Into::into);
-    std::fs::create_dir_all(&dir).unwrap();
-    println!("records of {} bytes of JSON, {} s each\n", json(1).len(), SECONDS);
-    println!("{:34}{:>14}{:>14}", "records/s", "log", "SQLite");
-    for batch in [1, 64, 512] {
-        let log = append(&dir, 1, batch).await;
-        let plain = sqlite(&dir, batch).await;
-        println!("{:34}{log:>14.0}{plain:>14.0}", format!("one host, batches of {batch}"));
-    }
-    let log = append(&dir, HOSTS, 1).await;
-    let plain = sqlite(&dir, 1).await;
-    println!("{:34}{log:>14.0}{plain:>14.0}", format!("{HOSTS} hosts at once, one by one"));
-    whole(&dir.join("whole"), entries);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let said = match words[..] {
+        ["append", dir, seconds] => appends(dir.as_ref(), seconds.parse().unwrap()).await,
+        ["write", state, entries] => written(state.as_ref(), entries.parse().unwrap()),
+        ["verify", state] => verified(state.as_ref()),
+        ["bundle", state] => bundled(state.as_ref()),
+        ["verify-bundle", state] => bundle_verified(state.as_ref()),
+        ["index", state] => indexed(state.as_ref()).await,
+        _ => panic!(
+            "append DIR SECONDS | write STATE ENTRIES | verify | bundle | verify-bundle | index"
+        ),
+    };
+    println!("{said}");
 }
 
 fn record(host: u64, sequence: u64) -> Record {
@@ -59,30 +64,57 @@ fn record(host: u64, sequence: u64) -> Record {
         host: HostId(Uuid::from_u128(u128::from(host) + 1)),
         boot: BootId(Uuid::from_u128(1)),
         sequence,
-        boottime_ns: sequence,
-        unix_ms: 1_700_000_000_000,
+        boottime_ns: sequence * 1_000_000,
+        unix_ms: 1_700_000_000_000 + sequence,
         session: None,
         event: Event::Lost { counter: "a record of usual length ".repeat(20), count: sequence },
     }
 }
 
-fn json(sequence: u64) -> String {
-    serde_json::to_string(&record(0, sequence)).unwrap()
+fn own() -> HostId {
+    HostId(Uuid::from_u128(99))
 }
 
-/// Records a second that the controller's store takes.
-async fn append(dir: &Path, hosts: u64, batch: u64) -> f64 {
+async fn appends(dir: &Path, seconds: u64) -> Value {
+    let time = Duration::from_secs(seconds);
+    let mut cases = Vec::new();
+    for (what, hosts, batch) in [
+        ("one host, one by one", 1, 1),
+        ("one host, batches of 64", 1, 64),
+        ("one host, batches of 512", 1, 512),
+        ("32 hosts at once, one by one", HOSTS, 1),
+        ("32 hosts at once, batches of 64", HOSTS, 64),
+    ] {
+        let appended = append(dir, hosts, batch, time).await;
+        // As many in a transaction as a group commit has.
+        let plain = sqlite(dir, hosts * batch, time).await;
+        let is_best = (hosts, batch) == (HOSTS, 64);
+        cases.push(json!({
+            "what": what, "per_s": appended.per_s, "sqlite_per_s": plain, "is_best": is_best,
+            "ack_p50_ms": appended.p50_ms, "ack_p99_ms": appended.p99_ms,
+        }));
+    }
+    json!({ "cases": cases, "record_bytes": serde_json::to_vec(&record(0, 1)).unwrap().len() })
+}
+
+struct Appended {
+    per_s: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+/// What the controller's store takes, and how long an append waits for its acknowledgement.
+async fn append(dir: &Path, hosts: u64, batch: u64, time: Duration) -> Appended {
     let dir = dir.join(format!("log-{hosts}-{batch}"));
-    std::fs::create_dir_all(&dir).unwrap();
+    fs::create_dir_all(&dir).unwrap();
     let db = Db::open(&dir.join("controller.db")).await.unwrap();
-    let own = HostId(Uuid::from_u128(99));
-    let store = Arc::new(MerkleEvidence::open(db, &dir, own).await.unwrap());
+    let store = Arc::new(MerkleEvidence::open(db, &dir, own()).await.unwrap());
     let started = Instant::now();
     let host = |host| {
         let store = Arc::clone(&store);
         async move {
-            let mut last = 0;
-            while started.elapsed().as_secs_f64() < SECONDS {
+            let (mut last, mut waits) = (0, Vec::new());
+            while started.elapsed() < time {
                 let entry = |n| {
                     let record = record(host, last + n);
                     let json = serde_json::to_string(&record).unwrap();
@@ -90,25 +122,31 @@ async fn append(dir: &Path, hosts: u64, batch: u64) -> f64 {
                 };
                 let entries: Vec<_> = (1..=batch).map(entry).collect();
                 let Record { host, boot, .. } = entries[0].record;
+                let asked = Instant::now();
                 let done = store.append(host, boot, entries).await.unwrap();
+                waits.push(asked.elapsed());
                 assert_eq!(done.refused, None);
                 last = done.last;
             }
-            last
+            (last, waits)
         }
     };
     let tasks: Vec<_> = (0..hosts).map(|n| tokio::spawn(host(n))).collect();
-    let mut count = 0;
+    let (mut count, mut waits) = (0, Vec::new());
     for task in tasks {
-        count += task.await.unwrap();
+        let (last, of_host) = task.await.unwrap();
+        count += last;
+        waits.extend(of_host);
     }
-    let rate = count as f64 / started.elapsed().as_secs_f64();
+    let per_s = count as f64 / started.elapsed().as_secs_f64();
     store.close().await;
-    rate
+    waits.sort_unstable();
+    let at = |part: usize| waits[(waits.len() * part / 100).min(waits.len() - 1)].as_secs_f64();
+    Appended { per_s, p50_ms: at(50) * 1000.0, p99_ms: at(99) * 1000.0 }
 }
 
 /// Records a second that a table takes.
-async fn sqlite(dir: &Path, batch: u64) -> f64 {
+async fn sqlite(dir: &Path, batch: u64, time: Duration) -> f64 {
     let path = dir.join(format!("plain-{}.db", Uuid::new_v4()));
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -120,13 +158,13 @@ async fn sqlite(dir: &Path, batch: u64) -> f64 {
                  sequence INTEGER NOT NULL, json TEXT NOT NULL, UNIQUE (host, sequence)) STRICT";
     sqlx::query(table).execute(&pool).await.unwrap();
     let (started, mut count) = (Instant::now(), 0);
-    while started.elapsed().as_secs_f64() < SECONDS {
+    while started.elapsed() < time {
         let mut tx = pool.begin().await.unwrap();
         for _ in 0..batch {
             count += 1;
             sqlx::query("INSERT INTO evidence (host, sequence, json) VALUES ('host', ?, ?)")
                 .bind(i64::try_from(count).unwrap())
-                .bind(json(count))
+                .bind(serde_json::to_string(&record(0, count)).unwrap())
                 .execute(&mut *tx)
                 .await
                 .unwrap();
@@ -138,10 +176,18 @@ async fn sqlite(dir: &Path, batch: u64) -> f64 {
     rate
 }
 
-/// A log of that many entries: written, verified, proven.
-fn whole(dir: &Path, entries: u64) {
-    let key = LogKey::generate("figures.test/guard").unwrap();
-    let mut log = Log::create(Dir::new(dir), &key).unwrap();
+/// A log of that many entries in a state directory.
+fn written(state: &Path, entries: u64) -> Value {
+    fs::DirBuilder::new().mode(0o700).create(state).unwrap();
+    let key = LogKey::generate(&format!("guard/log/{}", own())).unwrap();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(state.join("log.key"))
+        .unwrap();
+    file.write_all(key.to_secret_text().as_bytes()).unwrap();
+    let mut log = Log::create(Dir::new(log_dir(state)), &key).unwrap();
     let started = Instant::now();
     let mut at = 0;
     while at < entries {
@@ -152,21 +198,77 @@ fn whole(dir: &Path, entries: u64) {
         at += count;
     }
     log.settle().unwrap();
-    let wrote = started.elapsed().as_secs_f64();
-    println!("\n{entries} entries in commits of 1,024, without SQLite: {wrote:.1} s");
-    let files = log.storage();
+    json!({ "seconds": started.elapsed().as_secs_f64() })
+}
+
+fn opened(state: &Path) -> (Arc<Dir>, Vec<VerifierKey>, u64) {
+    let files = Arc::new(Dir::new(log_dir(state)));
+    let size = checkpoint(&*files).unwrap().head.size;
+    let keys = own_keys(&*files).unwrap();
+    (files, keys, size)
+}
+
+fn verified(state: &Path) -> Value {
+    let (files, keys, size) = opened(state);
     let started = Instant::now();
-    let report = verify(&*files, &[key.verifier().clone()], &[]);
-    assert!(report.is_sound() && report.entries == entries, "{:?}", report.problems);
-    let took = started.elapsed().as_secs_f64();
-    println!("verified whole: {took:.1} s, {:.0} entries/s", entries as f64 / took);
+    let report = verify(&*files, &keys, &[]);
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(report.is_sound() && report.entries == size, "{:?}", report.problems);
+    let rss_mb = peak_rss_mb();
     let head = checkpoint(&*files).unwrap();
     let started = Instant::now();
-    let proof = Proof::make(&*files, &head, entries / 3).unwrap().to_text();
-    let took = started.elapsed().as_secs_f64() * 1000.0;
-    println!("proof of one entry: {} bytes, made in {took:.2} ms", proof.len());
-    let mut bundle = Vec::new();
-    let count = entries.min(1000);
-    write_bundle(&files, (0, count), &mut bundle).unwrap();
-    println!("bundle of {count} entries: {} bytes", bundle.len());
+    let proof = Proof::make(&*files, &head, size / 3).unwrap().to_text();
+    let proof_ms = started.elapsed().as_secs_f64() * 1000.0;
+    json!({ "seconds": seconds, "rss_mb": rss_mb, "proof_bytes": proof.len(), "proof_ms": proof_ms })
+}
+
+fn bundle_path(state: &Path) -> PathBuf {
+    state.join("bundle.tar")
+}
+
+fn bundled(state: &Path) -> Value {
+    let (files, _, size) = opened(state);
+    let started = Instant::now();
+    let mut out = BufWriter::new(File::create(bundle_path(state)).unwrap());
+    write_bundle(&files, (0, size), &mut out).unwrap();
+    out.flush().unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    let mb = fs::metadata(bundle_path(state)).unwrap().len() as f64 / 1e6;
+    json!({ "seconds": seconds, "rss_mb": peak_rss_mb(), "mb": mb })
+}
+
+fn bundle_verified(state: &Path) -> Value {
+    let (_, keys, size) = opened(state);
+    let started = Instant::now();
+    let report = verify_bundle(BufReader::new(File::open(bundle_path(state)).unwrap()), &keys, &[]);
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(report.is_sound() && report.entries == size, "{:?}", report.problems);
+    json!({ "seconds": seconds, "rss_mb": peak_rss_mb() })
+}
+
+/// The database's view of the log, and then the search index, made anew.
+async fn indexed(state: &Path) -> Value {
+    let started = Instant::now();
+    let report = adopt(state).await.unwrap();
+    let adopted = started.elapsed().as_secs_f64();
+    let db = Db::open(&state.join("controller.db")).await.unwrap();
+    let size = Arc::new(AtomicU64::new(report.entries));
+    let reader = DirReader::new(Arc::new(Dir::new(log_dir(state))), size);
+    let index = Index::open(db, Arc::new(reader)).await.unwrap();
+    let started = Instant::now();
+    while index.step().await.unwrap() > 0 {}
+    let seconds = started.elapsed().as_secs_f64();
+    assert_eq!(index.indexed(), report.entries);
+    json!({
+        "per_s": report.entries as f64 / seconds,
+        "adopted_per_s": report.entries as f64 / adopted,
+        "rss_mb": peak_rss_mb(),
+    })
+}
+
+/// The most memory that this process has had.
+fn peak_rss_mb() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }

@@ -1,5 +1,6 @@
 //! The one entry for people and CI.
 
+mod bench;
 mod build;
 mod cache;
 mod canary;
@@ -44,6 +45,8 @@ enum Verb {
     Figures(figures::Arguments),
     /// Kills and upgrades guard-agent in a VM under forbidden actions; none may pass
     Canary(canary::Arguments),
+    /// Measures what docs/performance.md has goals for, and says which are missed
+    Bench(bench::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

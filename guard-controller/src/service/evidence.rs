@@ -53,16 +53,19 @@ impl Controller {
         check_reason(reason).map_err(EraseError::Refused)?;
         // No hold is set and nothing else is erased between the look at holds and the erasure.
         let _only = self.inner.erasing.lock().await;
+        self.finish_erasures().await?;
         self.flush_evidence().await?;
         let legal_holds = self.legal_holds(true).await?;
         let erasable = self.inner.evidence.erasable(index, &legal_holds).await?;
         let (leaf, record) = erasable.map_err(EraseError::Refused)?;
         let leaf_hash = hex::encode(leaf);
         let event = Event::PayloadErased { index, leaf_hash, reason: reason.into(), by: by.into() };
+        self.inner.retention.begins();
         self.audit(event).await?;
         self.flush_evidence().await?;
         // A crash before this line: the next start erases it.
         self.inner.evidence.erase(vec![index]).await?;
+        self.inner.retention.ended();
         if let Some(hold) = copies::hold_of(&record) {
             self.inner.index.forget(hold).await;
         }

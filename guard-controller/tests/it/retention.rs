@@ -272,6 +272,31 @@ async fn an_erasure_that_a_crash_has_interrupted_is_finished_by_the_next_start()
 }
 
 #[tokio::test]
+async fn a_legal_hold_is_set_only_once_an_erasure_that_failed_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start_with(dir.path(), &["lost=1"]).await;
+    let controller = &running.controller;
+    let mut agent = Agent::linked(&running).await;
+    agent.evidence(&(1..=4).map(|n| lost(&agent, n, None)).collect::<Vec<_>>()).await;
+    agent.evidence_ack().await;
+    // Where the new file of payloads would be written, there is a directory.
+    let in_the_way = dir.path().join("state/log/payload/000.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let far = now_unix_ms() + 9 * DAY_MS;
+    controller.expire_evidence(far).await.unwrap_err();
+    assert_eq!(there(controller, "lost").len(), 4);
+    let everything = HoldScope::default;
+    controller.set_legal_hold(everything(), "matter", "ann").await.unwrap_err();
+    assert!(controller.legal_holds(false).await.unwrap().is_empty());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    controller.set_legal_hold(everything(), "matter", "ann").await.unwrap();
+    assert!(there(controller, "lost").is_empty(), "told of before the hold: gone before it");
+    assert_eq!(rounds(controller, far).await.erased, 0);
+    assert_eq!(sound(dir.path(), controller), 4);
+    running.shutdown().await;
+}
+
+#[tokio::test]
 async fn rounds_are_bounded_and_go_on_where_they_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let running = start_with(dir.path(), &["lost=1"]).await;

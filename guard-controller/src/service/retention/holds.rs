@@ -49,6 +49,7 @@ impl Controller {
         check_reason(reason).map_err(LegalHoldError::Refused)?;
         check(&scope).map_err(LegalHoldError::Refused)?;
         let _only = self.inner.erasing.lock().await;
+        self.finish_erasures().await?;
         let (id, now) = (Uuid::new_v4(), clock::unix_ms());
         let mut tx = self.inner.db.write().await?;
         if legal_holds::list(&mut tx, true).await?.len() >= LEGAL_HOLDS_MAX {

@@ -12,7 +12,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -21,6 +21,8 @@ use std::{
 pub(crate) struct RetentionState {
     /// Class → the first entry that was not looked at.
     next: Mutex<BTreeMap<&'static str, u64>>,
+    /// The log tells of an erasure that is not done, or was not when it was last looked.
+    unfinished: AtomicBool,
     pub(super) erased: AtomicU64,
     pub(super) clock_ahead_ms: AtomicU64,
     pub(super) failing: Mutex<Option<String>>,
@@ -51,6 +53,16 @@ impl RetentionState {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// An erasure is about to be told of.
+    pub(crate) fn begins(&self) {
+        self.unfinished.store(true, Ordering::Relaxed);
+    }
+
+    /// What was told of is erased.
+    pub(crate) fn ended(&self) {
+        self.unfinished.store(false, Ordering::Relaxed);
+    }
+
     fn next(&self, class: &'static str) -> u64 {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.get(class).copied().unwrap_or(0)
@@ -70,8 +82,16 @@ impl Controller {
     /// Storage failed; what the log tells of is erased at the next start.
     pub async fn expire_evidence(&self, now_unix_ms: u64) -> Result<Round, StoreError> {
         let mut round = Round::default();
+        // Many classes have the same time: it is looked up once.
+        let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
         for (class, days) in self.config().retention.iter() {
-            let done = self.expire_class(class, days, now_unix_ms).await?;
+            let before_unix_ms = Rules::cutoff(days, now_unix_ms);
+            let end = match ends.get(&days) {
+                Some(end) => *end,
+                None => self.inner.evidence.first_since(before_unix_ms).await?,
+            };
+            ends.insert(days, end);
+            let done = self.expire_class((class, days), before_unix_ms, end).await?;
             round.erased += done.erased;
             round.kept += done.kept;
             round.more |= done.more;
@@ -79,16 +99,30 @@ impl Controller {
         Ok(round)
     }
 
+    /// Finishes what was told of and failed, so that nothing that a hold finds goes after it. The
+    /// caller has the lock of erasures.
+    ///
+    /// # Errors
+    /// It cannot be finished: nothing else is erased, and no hold is set, before it is.
+    pub(crate) async fn finish_erasures(&self) -> Result<(), StoreError> {
+        if self.inner.retention.unfinished.load(Ordering::Relaxed) {
+            self.flush_evidence().await?;
+            self.inner.evidence.redo_erasures().await?;
+            self.inner.retention.ended();
+        }
+        Ok(())
+    }
+
     async fn expire_class(
         &self,
-        class: &'static str,
-        days: u32,
-        now_unix_ms: u64,
+        (class, days): (&'static str, u32),
+        before_unix_ms: u64,
+        end: u64,
     ) -> Result<Round, StoreError> {
         let _only = self.inner.erasing.lock().await;
-        let before_unix_ms = Rules::cutoff(days, now_unix_ms);
+        self.finish_erasures().await?;
         let (state, evidence) = (&self.inner.retention, &self.inner.evidence);
-        let (from, end) = (state.next(class), evidence.first_since(before_unix_ms).await?);
+        let from = state.next(class);
         let to = end.min(from.saturating_add(ERASED_AT_ONCE_MAX as u64));
         if from >= to {
             return Ok(Round::default());
@@ -106,10 +140,12 @@ impl Controller {
                 kept: round.kept,
                 entries: ranges(&due.positions),
             };
+            state.begins();
             self.audit(event).await?;
             self.flush_evidence().await?;
             // A crash before this line: the next start erases them.
             evidence.erase(due.positions).await?;
+            state.ended();
             for hold in due.holds {
                 self.inner.index.forget(hold).await;
             }

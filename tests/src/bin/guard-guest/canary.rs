@@ -5,7 +5,7 @@ use crate::{
     Trouble,
     answer::{Answering, How},
     command::User::Dev,
-    guard::Version,
+    guard::{self, Version},
     ports::Ports,
     scenario::{self, Running, Stage, expect},
     system::OneCpu,
