@@ -217,7 +217,7 @@ impl Kernel for Ebpf {
     }
 
     fn wake(&mut self, pidfd: BorrowedFd<'_>) -> Result<(), KernelError> {
-        pidfd_send_signal(&pidfd, libc::SIGCONT).map_err(failed("send SIGCONT"))
+        pidfd_send_signal(pidfd, libc::SIGCONT).map_err(failed("send SIGCONT"))
     }
 
     fn mend(&mut self) -> Vec<Tampering> {

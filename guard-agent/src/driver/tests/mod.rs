@@ -77,7 +77,7 @@ struct Inside {
     counters: Vec<u64>,
     standing: Vec<StandingKey>,
     selectors: Vec<(SelectorKey, u64)>,
-    tampered: Vec<crate::kernel::Tampering>,
+    tampered: Vec<Tampering>,
     follows_another_abi: bool,
     woken: Vec<u32>,
     expiring: bool,
@@ -173,7 +173,7 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn mend(&mut self) -> Vec<crate::kernel::Tampering> {
+    fn mend(&mut self) -> Vec<Tampering> {
         self.inside(|inside| std::mem::take(&mut inside.tampered))
     }
 

@@ -1,7 +1,6 @@
 //! Tampering, hangs, upgrades to another ABI, and the deliberate end of enforcement.
 
 use super::{flows::FakeEvents, *};
-use crate::kernel::Tampering;
 use std::{
     os::unix::net::UnixDatagram,
     time::{Duration, Instant},

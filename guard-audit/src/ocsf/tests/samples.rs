@@ -306,11 +306,6 @@ pub(crate) fn table() -> Vec<(Event, [u64; 5])> {
         (auth("password", true), [3002, 1, 1, 1, 1]),
         (auth("sign_out", true), [3002, 2, 1, 1, 1]),
         (Event::DecisionRefused { hold_id: None, why: "key".into() }, [2004, 1, 2, 2, 2]),
-        (Event::Tampered { what: "pins".into(), mended: true }, [2004, 1, 3, 17, 1]),
-        (
-            Event::EnforcementEnded { by: "ann".into(), uid: 0, pid: 7, reason: "x".into() },
-            [2004, 1, 3, 17, 1],
-        ),
         (Event::Lost { counter: "events_lost".into(), count: 4 }, [1008, 99, 2, 27, 2]),
         (
             Event::Stopped { component: "guard-agent".into(), reason: "x".into() },
@@ -350,8 +345,6 @@ pub(crate) fn events() -> Vec<Event> {
         Event::Withdrawn { hold_id: hold_id(), why: Withdrawal::Abandoned },
         Event::Withdrawn { hold_id: hold_id(), why: Withdrawal::Superseded },
         Event::DecisionRefused { hold_id: Some(hold_id()), why: "wrong key".into() },
-        Event::EnforcementEnded { by: "ann".into(), uid: 0, pid: 7, reason: "x".into() },
-        Event::Tampered { what: "2 pins were removed".into(), mended: false },
         Event::Enrolled { enrolled: host(), hostname: "not a dns name!".into() },
         Event::HostLink { linked: host(), up: true },
         Event::HostLink { linked: host(), up: false },
@@ -393,6 +386,8 @@ pub(crate) fn events() -> Vec<Event> {
             reason: "settled".into(),
             by: String::new(),
         },
+        Event::EnforcementEnded { by: "ann".into(), uid: 0, pid: 7, reason: "x".into() },
+        Event::Tampered { what: "2 pins were removed".into(), mended: false },
     ];
     all.extend(table().into_iter().map(|(event, _)| event));
     for action in actions() {

@@ -23,6 +23,8 @@ const WORKLOAD: &str = "/usr/local/bin/guard-workload";
 const DIR: &str = "/home/dev/canary";
 /// Longest time between the word to stop and the end of the canary: its last plain attempt is held.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Attempts a second.
+const RATE: u32 = 1000;
 /// Between two restarts: the canary is to meet a guard-agent that works, too.
 const REST: Duration = Duration::from_millis(300);
 
@@ -33,8 +35,8 @@ pub(crate) struct Canary {
 }
 
 impl Canary {
-    /// Starts it, and waits until it attempts.
-    pub(crate) fn start(stage: &Stage) -> Result<Self, Trouble> {
+    /// Starts it, with `rate` attempts a second, and waits until it attempts.
+    pub(crate) fn start(stage: &Stage, rate: u32) -> Result<Self, Trouble> {
         let dir = Path::new(DIR);
         let _ = fs::remove_dir_all(dir);
         scenario::make_dir(dir)?;
@@ -44,7 +46,7 @@ impl Canary {
         let pid = victim.pid().to_string();
         // The ring itself is made with leave.
         let answering = Answering::start(stage.guard.api(), How::Approve);
-        let session = stage.start(Dev, &[WORKLOAD, "canary", DIR, &pid]);
+        let session = stage.start(Dev, &[WORKLOAD, "canary", DIR, &pid, &rate.to_string()]);
         let denied = stage.evidence(|record| {
             record.get("event").is_some_and(|event| event == "decided")
                 && record
@@ -112,7 +114,7 @@ pub(crate) fn run(
     let mut stage = Stage::set_up(ports, guard::Ring::Small)?;
     let mut figures = CanaryFigures { kernel: kernel.to_owned(), ..CanaryFigures::default() };
     let begun = Instant::now();
-    let canary = Canary::start(&stage)?;
+    let canary = Canary::start(&stage, RATE)?;
     let mut restart = || -> Result<(), Trouble> {
         for n in 0..kills {
             kill_and_restart(&mut stage)?;

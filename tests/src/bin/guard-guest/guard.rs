@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Longest wait for a part of Guard to be ready; emulation is slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 const PAUSE: Duration = Duration::from_millis(50);
 const LOGS: &str = "/run/guard-logs";
 const AGENT_STATE: &str = "/var/lib/guard/agent";
@@ -227,6 +227,9 @@ impl Guard {
 
 /// Asks a part of Guard to end, and makes it end.
 fn end(child: &mut Child) {
+    if child.try_wait().is_ok_and(|status| status.is_some()) {
+        return;
+    }
     let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
     // SAFETY: no pointers.
     unsafe { libc::kill(pid, libc::SIGTERM) };

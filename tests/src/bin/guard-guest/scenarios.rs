@@ -83,11 +83,11 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
     ("pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on", survival::pins),
     (
-        "a_session_and_what_it_waits_for_outlive_an_upgrade_to_another_abi_crashes_and_the_way_back",
-        survival::another_abi,
+        "nothing_passes_and_no_session_ends_by_an_upgrade_to_another_abi_and_back",
+        survival::upgraded,
     ),
-    ("only_a_deliberate_end_by_root_with_a_reason_ends_enforcement", survival::deliberate_end),
-    ("nothing_forbidden_passes_while_guard_agent_is_killed_and_upgraded", survival::canary),
     ("a_full_ring_buffer_denies_and_counts", limit::ring_full),
+    // From here on nothing is enforced.
+    ("only_a_deliberate_end_by_root_with_a_reason_ends_enforcement", survival::deliberate_end),
     ("evidence_has_no_gap", failure::no_gap),
 ];

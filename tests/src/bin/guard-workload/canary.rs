@@ -1,7 +1,7 @@
-//! Forbidden actions a thousand times a second, judged by their effect: what was read, made or signalled.
+//! Forbidden actions up to a thousand times a second, judged by their effect: what was read, made or signalled.
 //!
 //! Three ways at once. What the kernel refuses at once (through io_uring, and signals out of the session)
-//! goes on while guard-agent is dead, so a thousand attempts a second meet every instant of a restart. A
+//! goes on while guard-agent is dead, so many attempts a second meet every instant of a restart. A
 //! plain open is held instead until somebody answers: it shows that what was held is denied in the end.
 
 use crate::{
@@ -13,9 +13,6 @@ use std::{
     fs, io,
     time::{Duration, Instant},
 };
-
-/// One attempt each millisecond.
-const PERIOD: Duration = Duration::from_millis(1);
 
 /// What one process of the canary saw.
 #[derive(Default)]
@@ -50,7 +47,8 @@ impl Seen {
 
 /// Goes on until `DIR/stop` is there. `DIR/forbidden` must not be read, `DIR/made-*` not be made, `victim`
 /// not be signalled.
-pub(crate) fn run(dir: &str, victim: &str) -> Result<String, String> {
+pub(crate) fn run(dir: &str, victim: &str, rate: usize) -> Result<String, String> {
+    let period = Duration::from_secs(1) / u32::try_from(rate).unwrap_or(1).max(1);
     let victim: i32 = victim.parse().map_err(|_| format!("`{victim}` is no process id"))?;
     // SAFETY: single-threaded here; the child runs its loop and leaves.
     match unsafe { libc::fork() } {
@@ -61,7 +59,7 @@ pub(crate) fn run(dir: &str, victim: &str) -> Result<String, String> {
             std::process::exit(code)
         }
         pid if pid > 0 => {
-            let fast = fast(dir, victim);
+            let fast = fast(dir, victim, period);
             let mut status = 0;
             // SAFETY: `status` is writable.
             unsafe { libc::waitpid(pid, &raw mut status, 0) };
@@ -77,13 +75,12 @@ fn is_over(dir: &str) -> bool {
     fs::metadata(format!("{dir}/stop")).is_ok()
 }
 
-fn fast(dir: &str, victim: i32) -> Result<String, String> {
+fn fast(dir: &str, victim: i32, period: Duration) -> Result<String, String> {
     let ring = Ring::new()?;
     let c = |name: &str| CString::new(format!("{dir}/{name}")).map_err(|error| error.to_string());
     let (forbidden, made) = (c("forbidden")?, c("made-by-ring")?);
     let mut seen = Seen::default();
     let begun = Instant::now();
-    // What the first attempt makes visible: both files are there for the test to wait for.
     while !is_over(dir) {
         match seen.attempts % 3 {
             0 => seen.count("read", errno(opened(&ring, &forbidden, libc::O_RDONLY)?)),
@@ -95,7 +92,7 @@ fn fast(dir: &str, victim: i32) -> Result<String, String> {
                 seen.count("signal", (sent != 0).then_some(error.unwrap_or(0)));
             }
         }
-        let due = PERIOD * u32::try_from(seen.attempts).unwrap_or(u32::MAX);
+        let due = period * u32::try_from(seen.attempts).unwrap_or(u32::MAX);
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
     }
     let rate = seen.attempts as f64 / begun.elapsed().as_secs_f64();

@@ -27,8 +27,8 @@ usage: guard-workload COMMAND…
   uring PATH           open through io_uring, inline and by its workers, must fail with EPERM
   flood N DIR          make DIR/flooding, wait for DIR/go, then N refused attempts through io_uring
                        and an open of DIR/secret: all must fail with EPERM
-  canary DIR PID       until DIR/stop is there: forbidden reads of DIR/forbidden, creations of
-                       DIR/made-*, signals to PID, a thousand a second; none may pass
+  canary DIR PID N     until DIR/stop is there: forbidden reads of DIR/forbidden, creations of
+                       DIR/made-*, signals to PID, N a second; none may pass
   long-path DIR        open a directory whose path is longer than 4,096 bytes
   stray-sigcont PATH   100 SIGCONTs do not get a held child past its open; exit status of the child
   sigkill PATH         a held child can be killed
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         ["connect-unix", path] => one::connect_unix(path),
         ["uring", path] => uring::open(path),
         ["flood", n, dir] => number(n).and_then(|n| uring::flood(n, dir)),
-        ["canary", dir, victim] => canary::run(dir, victim),
+        ["canary", dir, victim, n] => number(n).and_then(|n| canary::run(dir, victim, n)),
         ["long-path", dir] => one::long_path(dir),
         ["stray-sigcont", path] => signals::stray_sigcont(path),
         ["sigkill", path] => signals::sigkill(path),
