@@ -1,9 +1,12 @@
 //! The one entry for people and CI.
 
+mod bench;
+mod budgets;
 mod build;
 mod cache;
 mod demo;
 mod figures;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -39,6 +42,12 @@ enum Verb {
     Vm(vm::Arguments),
     /// Runs all checks: format, lints, unit and property tests, VM scenarios, browser
     Test(test::Arguments),
+    /// Measures what the goals of docs/performance.md are about, misses first
+    Bench(bench::Arguments),
+    /// Compares what the verifier goes through for each program with its budget, or renews that
+    Budgets(budgets::Arguments),
+    /// Feeds changed inputs to every decoder, with libFuzzer
+    Fuzz(fuzz::Arguments),
     /// Measures holds by the thousand in a VM, and says whether any went wrong
     Figures(figures::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
@@ -56,6 +65,9 @@ fn main() -> ExitCode {
         Verb::Build => setup::for_build().and_then(build::everything).map(|_| ExitCode::SUCCESS),
         Verb::Vm(arguments) => vm::run(arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Budgets(arguments) => budgets::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };

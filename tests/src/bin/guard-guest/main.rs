@@ -2,6 +2,7 @@
 //! xtask put on the payload disk, hands over what was seen, and switches the machine off.
 
 mod answer;
+mod bench;
 mod changes;
 mod command;
 mod demo;
@@ -15,6 +16,7 @@ mod result;
 mod scenario;
 mod scenarios;
 mod system;
+mod verified;
 
 use guard_vm_wire::{JOB_FILE, Job, PAYLOAD_DIR, Report, RunResult, TROUBLE, Task};
 use ports::Ports;
@@ -71,6 +73,8 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     match job.task {
         Task::WithoutBpfLsm => return refusal::run(ports),
         Task::Figures => return figures::run(ports, &result.kernel),
+        Task::Bench => return bench::run(ports, &result.kernel),
+        Task::Verified => return verified::run(ports, &result.kernel),
         _ => {}
     }
     let mut guard = guard::Guard::start(job.policy)?;
@@ -85,7 +89,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     let ended = match &job.task {
         Task::Command(argv) => command::run(ports, job, argv, Some("vm")),
         Task::Demo { linger_s } => demo::run(ports, job, *linger_s),
-        Task::Scenarios(_) | Task::WithoutBpfLsm | Task::Figures => {
+        Task::Scenarios(_) | Task::WithoutBpfLsm | Task::Figures | Task::Bench | Task::Verified => {
             Err("this task starts Guard by itself".to_owned())
         }
     };
