@@ -44,7 +44,6 @@ const PEERS: [(&str, Condition); 5] = [
 pub(crate) fn run(ports: &mut Ports, kernel: &str) -> Result<(), Trouble> {
     guard::install_programs()?;
     make_objects()?;
-    no_huge_pages()?;
     let mut bench = Bench { kernel: kernel.to_owned(), ..Bench::default() };
     match plain("nothing") {
         Ok(times) => bench.nothing = cost("nothing", Condition::Native, times).median,
@@ -129,12 +128,6 @@ fn make_objects() -> Result<(), Trouble> {
         }
     }
     Ok(())
-}
-
-/// To zero one costs 700,000 instructions: whoever happens to get one would be measured by that.
-fn no_huge_pages() -> Result<(), Trouble> {
-    let path = "/sys/kernel/mm/transparent_hugepage/enabled";
-    fs::write(path, "never").map_err(|error| format!("{path}: {error}"))
 }
 
 /// A process of nobody's session; the second pass counts, when all that can be cached by anybody is.
