@@ -1,11 +1,13 @@
 //! The one entry for people and CI.
 
 mod bench;
+mod budgets;
 mod build;
 mod cache;
 mod canary;
 mod demo;
 mod figures;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -41,12 +43,16 @@ enum Verb {
     Vm(vm::Arguments),
     /// Runs all checks: format, lints, unit and property tests, VM scenarios, browser
     Test(test::Arguments),
+    /// Measures what the goals of docs/performance.md are about, misses first
+    Bench(bench::Arguments),
+    /// Compares what the verifier goes through for each program with its budget, or renews that
+    Budgets(budgets::Arguments),
+    /// Feeds changed inputs to every decoder, with libFuzzer
+    Fuzz(fuzz::Arguments),
     /// Measures holds by the thousand in a VM, and says whether any went wrong
     Figures(figures::Arguments),
     /// Kills and upgrades guard-agent in a VM under forbidden actions; none may pass
     Canary(canary::Arguments),
-    /// Measures what docs/performance.md has goals for, and says which are missed
-    Bench(bench::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -62,9 +68,11 @@ fn main() -> ExitCode {
         Verb::Build => setup::for_build().and_then(build::everything).map(|_| ExitCode::SUCCESS),
         Verb::Vm(arguments) => vm::run(arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Budgets(arguments) => budgets::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
-        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -50,6 +50,8 @@ enum Part {
     Lint,
     /// Unit and property tests
     Unit,
+    /// Every fuzz target over its corpus and a moment longer
+    Fuzz,
     /// Scenarios in VMs
     Vm,
     /// The pages in a real Chromium
@@ -74,6 +76,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wanted(Part::Unit) {
         rows.push(unit()?);
+    }
+    if wanted(Part::Fuzz) {
+        rows.push(fuzz()?);
     }
     if wanted(Part::Vm) {
         rows.extend(scenarios::run(arguments)?);
@@ -135,6 +140,19 @@ fn unit() -> Result<Row> {
     }
     cargo.args(["test", "--no-fail-fast"]).args(SELECTION).args(["--exclude", "guard-tests"]);
     cargo_test(what, &mut cargo)
+}
+
+/// The fuzz targets, each for a moment: `cargo xtask fuzz` does more.
+fn fuzz() -> Result<Row> {
+    let (what, start) = ("fuzz targets".to_owned(), Instant::now());
+    let ended = crate::fuzz::briefly()?;
+    for target in &ended {
+        eprintln!("  {:<10} {}", target.name, target.summary);
+    }
+    let all = u32::try_from(ended.len()).unwrap_or(u32::MAX);
+    let problems: Vec<String> = ended.into_iter().filter_map(|target| target.problem).collect();
+    let failed = u32::try_from(problems.len()).unwrap_or(u32::MAX);
+    Ok(Row { what, passed: all - failed, failed, took: start.elapsed(), problems })
 }
 
 /// The pages, in a real Chromium against a real controller.

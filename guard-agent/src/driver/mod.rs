@@ -216,9 +216,10 @@ impl<K: Kernel> Driver<K> {
             if self.parts.kernel.is_alive(&key) {
                 self.parts.engine.adopt(key, &record);
             } else {
-                self.forget(&key);
+                self.forget(&key, record.hold_id);
             }
         }
+        self.parts.kernel.drop_stale_grants().map_err(DriverError::Adopt)?;
         self.settle();
         Ok(())
     }
@@ -346,7 +347,7 @@ impl<K: Kernel> Driver<K> {
                     tracing::warn!(hold, error = %anyhow::Error::new(error), "not resumed");
                 }
             },
-            Command::Forget { key } => self.forget(&key),
+            Command::Forget { hold, key } => self.forget(&key, hold),
             Command::Reannounce { hold, key } => {
                 if let Err(error) = self.parts.kernel.reannounce(&key) {
                     tracing::warn!(hold, error = %anyhow::Error::new(error), "not announced again");
@@ -363,8 +364,8 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
-    fn forget(&mut self, key: &ActionKey) {
-        if let Err(error) = self.parts.kernel.forget(key) {
+    fn forget(&mut self, key: &ActionKey, hold: u64) {
+        if let Err(error) = self.parts.kernel.forget(key, hold) {
             let (pid, tid) = (key.tgid, key.tid);
             tracing::warn!(pid, tid, error = %anyhow::Error::new(error), "hold not forgotten");
         }

@@ -23,8 +23,11 @@ pub enum Command {
         /// That hold's action.
         key: Box<ActionKey>,
     },
-    /// Delete the kernel's hold and an unconsumed grant.
+    /// Delete this hold of the kernel's, and an unconsumed grant for it. The same action may be held anew
+    /// by now: that hold stays.
     Forget {
+        /// The kernel's number of the hold.
+        hold: u64,
         /// Exactly which action.
         key: Box<ActionKey>,
     },

@@ -59,6 +59,9 @@ impl Engine {
 
     fn consumed(&mut self, hold: u64, in_time: bool) {
         let Some(tracked) = self.remove(hold) else { return };
+        if tracked.adopted && matches!(tracked.state, State::Answered(_)) {
+            self.out.push(Command::Forget { hold, key: tracked.key.clone() });
+        }
         let end = HoldEnd::Finished { consumed: in_time };
         match &tracked.state {
             State::Answered(answer) if answer.known_above => self.farewell(tracked.id, end),
@@ -72,6 +75,8 @@ impl Engine {
         let Some(tracked) = self.remove(hold) else { return };
         match &tracked.state {
             State::Answered(answer) => {
+                // The kernel looked before the grant was there: nobody will consume it.
+                self.out.push(Command::Forget { hold, key: tracked.key.clone() });
                 if answer.known_above {
                     self.farewell(tracked.id, HoldEnd::Finished { consumed: false });
                 }
@@ -117,7 +122,7 @@ impl Engine {
 
     fn give_up(&mut self, hold: u64, why: Withdrawal) {
         let Some(tracked) = self.remove(hold) else { return };
-        self.out.push(Command::Forget { key: tracked.key.clone() });
+        self.out.push(Command::Forget { hold, key: tracked.key.clone() });
         self.withdraw(&tracked, why);
     }
 
@@ -177,7 +182,7 @@ impl Engine {
 
     fn lapse(&mut self, hold: u64) {
         let Some(tracked) = self.remove(hold) else { return };
-        self.out.push(Command::Forget { key: tracked.key.clone() });
+        self.out.push(Command::Forget { hold, key: tracked.key.clone() });
         let event = Event::Withdrawn { hold_id: tracked.id, why: Withdrawal::Expired };
         self.evidence(Some(tracked.session_id), event);
         if matches!(&tracked.state, State::Answered(answer) if answer.known_above) {
@@ -210,8 +215,8 @@ impl Engine {
         self.by_thread.insert((key.tid, key.start_boottime_ns), hold);
         self.by_process.entry(key.tgid).or_default().insert(hold);
         self.timers.insert((deadline_ns, hold));
-        let timer_ns = deadline_ns;
-        let tracked = Hold { id, session, session_id, key, deadline_ns, timer_ns, state };
+        let (timer_ns, adopted) = (deadline_ns, matches!(state, State::Adopted { .. }));
+        let tracked = Hold { id, session, session_id, key, deadline_ns, timer_ns, adopted, state };
         self.holds.insert(hold, tracked);
     }
 

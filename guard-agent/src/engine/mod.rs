@@ -115,7 +115,8 @@ impl Engine {
         let thread = (announcement.key.tid, announcement.key.start_boottime_ns);
         if self.by_thread.get(&thread).is_some_and(|newer| *newer > record.hold_id) {
             // The thread had left it before, and nobody was there to notice.
-            return self.out.push(Command::Forget { key: announcement.key });
+            let Announcement { hold, key, .. } = announcement;
+            return self.out.push(Command::Forget { hold, key });
         }
         self.supersede(&announcement);
         if !self.has_room(&announcement) {

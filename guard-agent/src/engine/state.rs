@@ -23,6 +23,8 @@ pub(super) struct Hold {
     pub(super) deadline_ns: u64,
     /// When [`super::Engine::tick`] looks at it next, `CLOCK_BOOTTIME` ns.
     pub(super) timer_ns: u64,
+    /// An earlier guard-agent may have granted it: its grant can be consumed while ours is written.
+    pub(super) adopted: bool,
     pub(super) state: State,
 }
 

@@ -14,7 +14,7 @@ mod ring;
 mod sys;
 mod wire;
 
-pub(crate) use convert::action_name;
+pub use convert::action_name;
 pub use guard_common::event::RING_BYTES;
 pub use keeper::{KernelObject, Tampering};
 pub use load::{EbpfConfig, LoadError};
@@ -23,6 +23,7 @@ pub use sys::boottime_ns;
 pub(crate) use sys::{pidfd_open, send_kill};
 
 use guard_common::{
+    decode::DecodeError,
     event::Header,
     hold::{ActionKey, Grant, HoldRecord, StandingKey},
     label::{Label, SelectorKey},
@@ -96,6 +97,14 @@ pub enum KernelBody {
     },
 }
 
+/// Decodes one ring buffer record: for the fuzz targets, which have no ring buffer.
+///
+/// # Errors
+/// [`DecodeError`] names the part or field.
+pub fn decode_event(bytes: &[u8]) -> Result<KernelEvent, DecodeError> {
+    convert::event(bytes)
+}
+
 /// A system call or map operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{call}: {source}")]
@@ -124,17 +133,25 @@ pub trait Kernel: Send {
     /// Whether the thread that the key names is still there.
     fn is_alive(&mut self, key: &ActionKey) -> bool;
 
-    /// Forgets the hold (and an unconsumed grant) of a task that is gone.
+    /// Forgets this hold, and an unconsumed grant for it, of a task that is gone or does something else. A
+    /// newer hold of the same action stays.
     ///
     /// # Errors
     /// The map operation failed for another reason than that there was none.
-    fn forget(&mut self, key: &ActionKey) -> Result<(), KernelError>;
+    fn forget(&mut self, key: &ActionKey, hold: u64) -> Result<(), KernelError>;
 
     /// All holds that the kernel has, for adoption.
     ///
     /// # Errors
     /// The map cannot be read.
     fn holds(&mut self) -> Result<Vec<(ActionKey, HoldRecord)>, KernelError>;
+
+    /// Removes grants of holds that the kernel does not have: an earlier guard-agent wrote them while the hold
+    /// ended, and was killed before it could take them back.
+    ///
+    /// # Errors
+    /// The map operation failed.
+    fn drop_stale_grants(&mut self) -> Result<(), KernelError>;
 
     /// Marks a hold to be announced again at its next restart (adoption, H9).
     ///

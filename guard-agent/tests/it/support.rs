@@ -112,6 +112,10 @@ impl Inside {
 }
 
 impl Kernel for FakeKernel {
+    fn drop_stale_grants(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
+
     fn grant(&mut self, key: &ActionKey, grant: Grant) -> Result<(), KernelError> {
         self.0.lock().unwrap().grants.insert(*key, grant);
         Ok(())
@@ -137,7 +141,7 @@ impl Kernel for FakeKernel {
         true
     }
 
-    fn forget(&mut self, key: &ActionKey) -> Result<(), KernelError> {
+    fn forget(&mut self, key: &ActionKey, _: u64) -> Result<(), KernelError> {
         self.0.lock().unwrap().holds.remove(key);
         Ok(())
     }

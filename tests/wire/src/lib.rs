@@ -5,6 +5,8 @@
 //! announced by a [`FileHeader`] line. A session may be root in the VM and write to these ports
 //! itself, so xtask treats everything that it reads from them as hostile input.
 
+pub mod budget;
+
 use serde::{Deserialize, Serialize};
 
 /// Where the payload disk is mounted in the VM, read-only.
@@ -80,6 +82,10 @@ pub enum Task {
         /// How often another version takes its place.
         upgrades: u32,
     },
+    /// What the kernel side costs, in instructions of a VM that counts them: `bench.json` ([`Bench`]).
+    Bench,
+    /// What the verifier went through for each program: `verified.json` ([`budget::Verified`]).
+    Verified,
     /// The scripted coding agent; whoever has the page outside decides.
     Demo {
         /// The page stays up for that many seconds after the agent's end.
@@ -251,6 +257,80 @@ pub struct CanaryFigures {
     pub summary: Vec<String>,
     /// Milliseconds from its first attempt to its end.
     pub took_ms: u64,
+}
+
+/// Name of the file with [`Bench`] among those that the VM sends.
+pub const BENCH_FILE: &str = "bench.json";
+
+/// What [`Task::Bench`] measured. Times are instructions: the VM's clock counts one a nanosecond.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Bench {
+    /// Kernel release.
+    pub kernel: String,
+    /// Parts that could not be measured, in words.
+    pub problems: Vec<String>,
+    /// What the measuring itself costs, to be taken off of each.
+    pub nothing: u64,
+    /// The measurements.
+    pub costs: Vec<Cost>,
+    /// What guard-agent ran for each `open` that it decided, by the scheduler's account: the rest of such an
+    /// action's cost is the kernel's, and that of waiting for it.
+    pub agent_each: u64,
+    /// Events by the thousand, from the ring buffer to the spool.
+    pub burst: Option<Burst>,
+}
+
+/// One program under one condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The program: `open`, `read`, `socket`, `exec`, …
+    pub program: String,
+    /// Who decides, and how.
+    pub condition: Condition,
+    /// How many were measured.
+    pub n: u64,
+    /// Median, instructions, measuring included.
+    pub median: u64,
+    /// The least.
+    pub min: u64,
+    /// 99 of 100 were not more.
+    pub p99: u64,
+}
+
+/// Who decides what is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Nobody: no program of Guard's is loaded.
+    #[default]
+    Native,
+    /// A fanotify permission event, answered by a small program.
+    Fanotify,
+    /// A seccomp notification, its argument read and its id checked by a small program.
+    Seccomp,
+    /// Guard is loaded, and the process is in no session.
+    Unlabelled,
+    /// A session's action, decided by guard-agent.
+    First,
+    /// The same action again, decided by the kernel's cache.
+    Again,
+}
+
+/// Many events, as fast as one session can cause them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    /// How many were caused.
+    pub events: u64,
+    /// Counted as lost, by the kernel's counters or by evidence.
+    pub lost: u64,
+    /// With a record in the spool.
+    pub spooled: u64,
+    /// Instructions that guard-agent ran for all of them, by the scheduler's own account.
+    pub agent_instructions: u64,
+    /// Resident memory of guard-agent afterwards, KiB.
+    pub rss_kib: u64,
+    /// The most that it ever was, KiB.
+    pub peak_rss_kib: u64,
 }
 
 /// Many holds and what became of them.

@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: the figures of docs/performance.md, misses first.
 
 mod evidence;
+mod kernel;
+mod row;
 
+use crate::setup::Kernel;
 use anyhow::Result;
 use clap::ValueEnum;
 use std::process::ExitCode;
@@ -20,6 +23,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = evidence::ENTRIES,
         value_parser = clap::value_parser!(u64).range(1000..=100_000_000))]
     entries: u64,
+    /// Kernel of the part `kernel`
+    #[arg(long, value_name = "V", default_value = "7.3")]
+    kernel: Kernel,
     /// Print what is written to out/ instead of tables
     #[arg(long)]
     json: bool,
@@ -30,6 +36,8 @@ pub(crate) struct Arguments {
 enum Part {
     /// The spool and the evidence log, beside plain files and SQLite on the same disk
     Evidence,
+    /// What the kernel side costs, in instructions of a VM
+    Kernel,
 }
 
 /// Measures, prints, writes to `out/`.
@@ -38,6 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut whole = true;
     if wanted(Part::Evidence) {
         whole &= evidence::run(arguments.entries, arguments.json)?;
+    }
+    if wanted(Part::Kernel) {
+        whole &= kernel::run(arguments.kernel, arguments.json)?;
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -60,6 +60,12 @@ pub(crate) fn for_unit() -> Result<()> {
     receivers::prepare(&cache)
 }
 
+/// For the fuzz targets: the library of libFuzzer.
+pub(crate) fn for_fuzz() -> Result<PathBuf> {
+    packages::install(packages::FUZZ)?;
+    Ok(packages::LIBFUZZER.into())
+}
+
 /// For the browser tests.
 pub(crate) fn for_browser() -> Result<()> {
     packages::install(packages::BROWSER)
@@ -68,6 +74,7 @@ pub(crate) fn for_browser() -> Result<()> {
 /// `cargo xtask setup`.
 pub(crate) fn everything() -> Result<()> {
     for_build()?;
+    for_fuzz()?;
     for kernel in Kernel::ALL {
         for_vm(kernel)?;
     }

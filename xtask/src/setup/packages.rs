@@ -27,6 +27,12 @@ pub(crate) const UNIT: &[Need] = &[("python3 -m ensurepip --version", "python3-v
 pub(crate) const BROWSER: &[Need] =
     &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
+/// libFuzzer, of the LLVM that the compiler has: its coverage counters are read by this very version.
+pub(crate) const LIBFUZZER: &str =
+    "/usr/lib/llvm-22/lib/clang/22/lib/linux/libclang_rt.fuzzer_no_main-x86_64.a";
+/// For the fuzz targets; libFuzzer needs the C++ library.
+pub(crate) const FUZZ: &[Need] = &[(LIBFUZZER, "libclang-rt-22-dev"), ("clang-22", "clang-22")];
+
 /// Only who is not root needs it: for the owners in the VM's root tree.
 const FAKEROOT: Need = ("fakeroot", "fakeroot");
 

@@ -1,5 +1,6 @@
 //! QEMU, with software emulation.
 
+use super::Request;
 use crate::setup::{Boot, Kernel};
 use anyhow::{Context as _, Result, bail};
 use guard_vm_wire::{PAYLOAD_SERIAL, Port, ROOT_SERIAL, UI_PORT};
@@ -31,12 +32,17 @@ impl Machine {
         boot: &Boot,
         payload: &Path,
         scratch: &Path,
-        ui_port: Option<u16>,
-        bpf_lsm: bool,
+        request: &Request,
     ) -> Result<Self> {
-        let bpf = if bpf_lsm { ",bpf" } else { "" };
+        let bpf = if request.bpf_lsm { ",bpf" } else { "" };
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", kernel.cpu(), "-m", MEMORY, "-smp", "2"])
+        if request.counts_instructions {
+            // An idle CPU's clock jumps to its next timer: nobody waits, and nothing depends on this machine.
+            qemu.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"]);
+        } else {
+            qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]);
+        }
+        qemu.args(["-cpu", kernel.cpu(), "-m", MEMORY])
             .args(["-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"])
             .arg("-kernel")
             .arg(&boot.vmlinuz)
@@ -53,7 +59,8 @@ impl Machine {
             qemu.args(["-chardev", &format!("file,id={name},path={}", path.display())]);
             qemu.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
         }
-        let forward = ui_port
+        let forward = request
+            .ui_port
             .map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{UI_PORT}"))
             .unwrap_or_default();
         // restrict=on: the VM reaches nothing outside itself.

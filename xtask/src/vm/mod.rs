@@ -104,12 +104,22 @@ pub(crate) struct Request {
     pub ui_port: Option<u16>,
     /// Whether the kernel starts with the BPF LSM; without, Guard has to refuse.
     pub bpf_lsm: bool,
+    /// One CPU, and a clock that counts its instructions: the same figures on every machine.
+    pub counts_instructions: bool,
 }
 
 impl Request {
     /// Nothing but the job, on a kernel with the BPF LSM.
     pub(crate) const fn new(job: Job) -> Self {
-        Self { job, policy: None, files: None, beside: None, ui_port: None, bpf_lsm: true }
+        Self {
+            job,
+            policy: None,
+            files: None,
+            beside: None,
+            ui_port: None,
+            bpf_lsm: true,
+            counts_instructions: false,
+        }
     }
 }
 
@@ -142,12 +152,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         page: false,
     };
     let request = Request {
-        job,
         policy: arguments.policy,
         files: arguments.files,
         beside: arguments.beside,
-        ui_port: None,
-        bpf_lsm: true,
+        ..Request::new(job)
     };
     let boot = setup::for_vm(arguments.kernel)?;
     let built = build::everything(setup::for_build()?)?;
@@ -195,8 +203,7 @@ fn attempt(
     let payload = payload::make(scratch.path(), built, request)?;
     say(format!("booting kernel {kernel}"));
     let start = Instant::now();
-    let (ui_port, bpf_lsm) = (request.ui_port, request.bpf_lsm);
-    let mut machine = Machine::boot(kernel, boot, &payload, scratch.path(), ui_port, bpf_lsm)?;
+    let mut machine = Machine::boot(kernel, boot, &payload, scratch.path(), request)?;
     let limit = Duration::from_secs(request.job.timeout_s) + OVERHEAD;
     let mut streams = Streams::new(scratch.path());
     let mut reports = Vec::new();

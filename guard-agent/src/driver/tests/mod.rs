@@ -127,7 +127,11 @@ impl Kernel for FakeKernel {
         self.inside(|inside| !inside.dead.contains(&key.tid))
     }
 
-    fn forget(&mut self, _: &ActionKey) -> Result<(), KernelError> {
+    fn drop_stale_grants(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn forget(&mut self, _: &ActionKey, _: u64) -> Result<(), KernelError> {
         self.inside(|inside| inside.forgotten += 1);
         Ok(())
     }

@@ -214,9 +214,13 @@ impl World {
                     unresumed.remove(&key.tgid);
                     assert!(resumed.insert(key.tgid), "one SIGCONT for one process and turn");
                 }
-                Command::Forget { key } => {
-                    self.held.remove(&*key);
-                    self.granted.remove(&*key);
+                Command::Forget { hold, key } => {
+                    if self.held.get(&*key).is_some_and(|(held, _)| *held == hold) {
+                        self.held.remove(&*key);
+                    }
+                    if self.granted.get(&*key).is_some_and(|grant| grant.hold_id == hold) {
+                        self.granted.remove(&*key);
+                    }
                 }
                 Command::Request(request) => {
                     assert!(self.link_up, "nothing is sent on a link that is down");

@@ -1,7 +1,9 @@
 //! What the engine's tests share: holds, judgements, decisions.
 
 mod histories;
+mod kernel_model;
 mod promises;
+mod protocol;
 
 use super::*;
 use crate::decide::PolicyAllow;

@@ -140,10 +140,36 @@ fn another_action_of_the_same_thread_supersedes_the_first() {
     let mut engine = waiting();
     assert_eq!(engine.announce(announcement(2, 4, 9, 1)), Announced::Judge);
     let commands = engine.take_commands();
-    assert!(commands.iter().any(|c| matches!(c, Command::Forget { key: k } if *k == key(4, 0))));
+    assert!(
+        commands.iter().any(|c| matches!(c, Command::Forget { key: k, .. } if *k == key(4, 0)))
+    );
     assert_eq!(farewells(&commands), [HoldEnd::Withdrawn(Withdrawal::Superseded)]);
     engine.decide(1, decision(1, digest(1), Verdict::Allow));
     assert_eq!(grants(&engine.take_commands()), []);
+}
+
+/// The record of the first one's end may be lost: the same action is then held anew under the same key.
+#[test]
+fn a_hold_is_forgotten_by_its_number_and_not_with_a_newer_one_of_the_same_action() {
+    let mut engine = waiting();
+    assert_eq!(engine.announce(announcement(2, 4, 0, 1)), Announced::Judge);
+    let forgotten = |command: &Command| match command {
+        Command::Forget { hold, .. } => Some(*hold),
+        _ => None,
+    };
+    let commands = engine.take_commands();
+    assert_eq!(commands.iter().filter_map(forgotten).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn an_answer_that_the_kernels_deadline_overtook_is_taken_back() {
+    let mut engine = engine();
+    assert_eq!(engine.announce(announcement(1, 4, 0, 0)), Announced::Judge);
+    engine.judge(TTL, 1, allow(1));
+    engine.outcome(&outcome(1, key(4, 0), EVENT_EXPIRED, VERDICT_DENY, REASON_EXPIRED));
+    let commands = engine.take_commands();
+    assert_eq!(grants(&commands), [(1, VERDICT_ALLOW)]);
+    assert!(commands.iter().any(|c| matches!(c, Command::Forget { hold: 1, .. })), "{commands:?}");
 }
 
 #[test]

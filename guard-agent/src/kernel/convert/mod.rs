@@ -53,7 +53,8 @@ pub(super) fn event(bytes: &[u8]) -> Result<KernelEvent, DecodeError> {
 }
 
 /// The name of a kind of action, as it stands in Cedar and in evidence.
-pub(crate) fn action_name(kind: u32) -> &'static str {
+#[must_use]
+pub fn action_name(kind: u32) -> &'static str {
     match kind {
         KIND_EXEC => "exec",
         KIND_OPEN => "open",

@@ -87,11 +87,7 @@ impl Guard {
 
     /// Starts both with a policy, and waits until actions are held and the page answers.
     pub(crate) fn start_with(policy: Option<&Path>, ring: Ring) -> Result<Self, Trouble> {
-        // Debian makes it in a maintainer script, and none ran.
-        fs::create_dir_all(BIN).map_err(|error| format!("{BIN}: {error}"))?;
-        for name in INSTALLED {
-            install(name)?;
-        }
+        install_programs()?;
         fs::create_dir_all(LOGS).map_err(|error| format!("{LOGS}: {error}"))?;
         let policy = policy.map(Path::to_path_buf);
         let (controller, announced) = start_controller(policy.as_deref())?;
@@ -201,6 +197,11 @@ impl Guard {
         self.restart_agent()
     }
 
+    /// guard-agent's process id.
+    pub(crate) fn agent_pid(&self) -> u32 {
+        self.agent.id()
+    }
+
     /// Makes guard-agent stand still.
     pub(crate) fn stop_agent_process(&self) {
         self.signal_agent(libc::SIGSTOP);
@@ -242,6 +243,18 @@ fn end(child: &mut Child) {
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// All programs of the payload, where a package would put them; fine if they are there.
+pub(crate) fn install_programs() -> Result<(), Trouble> {
+    // Debian makes it in a maintainer script, and none ran.
+    fs::create_dir_all(BIN).map_err(|error| format!("{BIN}: {error}"))?;
+    for name in INSTALLED {
+        if !Path::new(BIN).join(name).exists() {
+            install(name)?;
+        }
+    }
+    Ok(())
 }
 
 /// A bind mount of the payload's program where a package would put it: rules about programs see the

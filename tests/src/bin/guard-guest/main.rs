@@ -2,6 +2,7 @@
 //! xtask put on the payload disk, hands over what was seen, and switches the machine off.
 
 mod answer;
+mod bench;
 mod canary;
 mod changes;
 mod command;
@@ -16,6 +17,7 @@ mod result;
 mod scenario;
 mod scenarios;
 mod system;
+mod verified;
 
 use guard_vm_wire::{JOB_FILE, Job, PAYLOAD_DIR, Report, RunResult, TROUBLE, Task};
 use ports::Ports;
@@ -75,6 +77,8 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
         Task::Canary { kills, upgrades } => {
             return canary::run(ports, &result.kernel, kills, upgrades);
         }
+        Task::Bench => return bench::run(ports, &result.kernel),
+        Task::Verified => return verified::run(ports, &result.kernel),
         _ => {}
     }
     let mut guard = guard::Guard::start(job.policy)?;
@@ -89,9 +93,12 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
     let ended = match &job.task {
         Task::Command(argv) => command::run(ports, job, argv, Some("vm")),
         Task::Demo { linger_s } => demo::run(ports, job, *linger_s),
-        Task::Scenarios(_) | Task::WithoutBpfLsm | Task::Figures | Task::Canary { .. } => {
-            Err("this task starts Guard by itself".to_owned())
-        }
+        Task::Scenarios(_)
+        | Task::WithoutBpfLsm
+        | Task::Figures
+        | Task::Canary { .. }
+        | Task::Bench
+        | Task::Verified => Err("this task starts Guard by itself".to_owned()),
     };
     answering.stop();
     command::stop_beside(beside);

@@ -3,7 +3,9 @@
 
 mod canary;
 mod many;
+mod measure;
 mod one;
+mod peer;
 mod race;
 mod signals;
 mod uring;
@@ -29,6 +31,14 @@ usage: guard-workload COMMAND…
                        and an open of DIR/secret: all must fail with EPERM
   canary DIR PID N     until DIR/stop is there: forbidden reads of DIR/forbidden, creations of
                        DIR/made-*, signals to PID, N a second; none may pass
+  burst N DIR PATH     make DIR/ready, wait for DIR/go, then N refused attempts on PATH through
+                       io_uring, as fast as it can
+  measure PROGRAM N PASSES DIR
+                       times PROGRAM on the objects DIR/0…N-1: a line a pass, ns each
+  fanotify PROGRAM DIR READY
+                       allows every open or exec in DIR; makes READY when it does
+  seccomp PROGRAM N DIR
+                       as measure, its system call answered through a seccomp listener
   long-path DIR        open a directory whose path is longer than 4,096 bytes
   stray-sigcont PATH   100 SIGCONTs do not get a held child past its open; exit status of the child
   sigkill PATH         a held child can be killed
@@ -58,6 +68,12 @@ fn main() -> ExitCode {
         ["uring", path] => uring::open(path),
         ["flood", n, dir] => number(n).and_then(|n| uring::flood(n, dir)),
         ["canary", dir, victim, n] => number(n).and_then(|n| canary::run(dir, victim, n)),
+        ["burst", n, dir, path] => number(n).and_then(|n| uring::burst(n, dir, path)),
+        ["measure", program, n, passes, dir] => number(n)
+            .and_then(|n| Ok((n, number(passes)?)))
+            .and_then(|(n, passes)| measure::run(program, n, passes, dir)),
+        ["fanotify", program, dir, ready] => peer::fanotify(program, dir, ready),
+        ["seccomp", program, n, dir] => number(n).and_then(|n| peer::seccomp(program, n, dir)),
         ["long-path", dir] => one::long_path(dir),
         ["stray-sigcont", path] => signals::stray_sigcont(path),
         ["sigkill", path] => signals::sigkill(path),

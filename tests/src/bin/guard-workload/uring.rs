@@ -183,3 +183,17 @@ pub(crate) fn flood(n: usize, dir: &str) -> Result<String, String> {
         other => Err(format!("the open after {n} attempts: {other:?}")),
     }
 }
+
+/// One small record after the other, as fast as a session can cause them. Makes DIR/ready, waits for DIR/go.
+pub(crate) fn burst(n: usize, dir: &str, path: &str) -> Result<String, String> {
+    let ring = Ring::new()?;
+    let path = CString::new(path).map_err(|error| error.to_string())?;
+    std::fs::write(format!("{dir}/ready"), "").map_err(|error| told(&error))?;
+    while std::fs::metadata(format!("{dir}/go")).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    for i in 0..n {
+        refused(&ring, &path, 0).map_err(|why| format!("attempt {i}: {why}"))?;
+    }
+    Ok(format!("ok: {n} attempts refused"))
+}
