@@ -24,7 +24,9 @@ pub fn read_user_word(from: u64) -> Option<u64> {
 #[inline(always)]
 fn read_user_str(to: *mut u8, size: u32, from: u64) -> i64 {
     // SAFETY: the helper checks the source; the verifier checks `to` and `size`.
-    unsafe { bpf_probe_read_user_str(to.cast(), size, from as *const c_void) }
+    let len = unsafe { bpf_probe_read_user_str(to.cast(), size, from as *const c_void) };
+    // Of an empty string, 6.1 forgets to count the NUL.
+    if len == 0 { 1 } else { len }
 }
 
 /// As [`read_user_str`], after the pages at both of its ends were faulted in if it needs them: `size` is
