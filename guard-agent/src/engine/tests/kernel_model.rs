@@ -300,7 +300,8 @@ impl KernelModel {
         if !self.has(Fault::GrantKept) {
             self.holds.remove(key);
         }
-        let live = self.now_ns < grant.expires_ns;
+        // The programs read the clock once, at the hook.
+        let live = self.threads[key.tid as usize].checked_ns < grant.expires_ns;
         let allow = live && grant.verdict == VERDICT_ALLOW;
         let reason = if live { REASON_GRANT } else { REASON_STALE_GRANT };
         let verdict = if allow { VERDICT_ALLOW } else { VERDICT_DENY };
@@ -382,7 +383,8 @@ impl KernelModel {
         if !self.completed.insert(hold) {
             return Err(format!("H2: hold {hold} goes on twice"));
         }
-        if self.now_ns >= deadline_ns + GRANT_SLACK_NS {
+        // What was taken in time may return late: any thread can be preempted in between.
+        if self.threads[tid as usize].checked_ns >= deadline_ns + GRANT_SLACK_NS {
             return Err(format!("H6: hold {hold} goes on after its deadline"));
         }
         Ok(())
