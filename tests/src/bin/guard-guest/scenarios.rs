@@ -27,7 +27,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_script_that_is_changed_after_its_decision_is_asked_about_again", exec::edited),
     ("arguments_that_change_under_the_decision_never_run", exec::raced_argv),
     ("variables_that_change_under_the_decision_never_run", exec::raced_environment),
-    ("hundreds_of_execs_in_a_row_are_each_what_was_decided", exec::in_a_row),
+    ("many_execs_in_a_row_are_each_what_was_decided", exec::in_a_row),
     ("the_loader_that_a_program_names_is_held", exec::loader),
     ("a_program_that_gives_another_user_is_held", exec::gains),
     ("a_program_without_a_name_is_held", hold::memfd),
