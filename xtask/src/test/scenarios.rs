@@ -1,6 +1,9 @@
 //! The checks that need a VM: the scenarios on every kernel, and a kernel on which Guard has to refuse.
 
-use super::{Arguments, Row};
+use super::{
+    Arguments, Row,
+    bypass::{self, Tried},
+};
 use crate::{
     build::{self, Built},
     cache::repository,
@@ -23,38 +26,54 @@ const WITHOUT_BPF_ON: Kernel = Kernel::V7_3;
 pub(super) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let kernels =
         if arguments.kernel.is_empty() { Kernel::ALL.to_vec() } else { arguments.kernel.clone() };
-    let (refusal, names): (Vec<_>, Vec<_>) =
-        arguments.scenario.iter().cloned().partition(|name| name == WITHOUT_BPF_LSM);
-    let all = arguments.scenario.is_empty();
+    let mut wanted = arguments.scenario.clone();
+    if arguments.is_only_bypass() {
+        wanted.extend(bypass::scenarios());
+    }
+    let all = wanted.is_empty();
+    let is_refusal = |name: &String| name == WITHOUT_BPF_LSM;
+    let (refusal, names): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_refusal);
     let built = build::everything(setup::for_build()?)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut tried) = (Vec::new(), Vec::new());
     if all || !names.is_empty() {
         for &kernel in &kernels {
             let boot = setup::for_vm(kernel)?;
-            rows.push(on_kernel(kernel, &boot, &built, names.clone()));
+            rows.push(on_kernel(kernel, &boot, &built, names.clone(), &mut tried));
         }
     }
-    if (all && kernels.contains(&WITHOUT_BPF_ON)) || !refusal.is_empty() {
+    // A name that was given counts, whatever the kernels; of all rows only what they ask for.
+    if !arguments.scenario.is_empty() && !refusal.is_empty()
+        || (all || !refusal.is_empty()) && kernels.contains(&WITHOUT_BPF_ON)
+    {
         let boot = setup::for_vm(WITHOUT_BPF_ON)?;
-        rows.push(without_bpf_lsm(&boot, &built));
+        rows.push(without_bpf_lsm(&boot, &built, &mut tried));
+    }
+    if all || arguments.is_only_bypass() {
+        eprint!("{}", bypass::table(&tried));
     }
     Ok(rows)
 }
 
 /// All scenarios on one kernel. A VM that does not come up is a failure of that kernel, not of the run.
-fn on_kernel(kernel: Kernel, boot: &setup::Boot, built: &Built, names: Vec<String>) -> Row {
+fn on_kernel(
+    kernel: Kernel,
+    boot: &setup::Boot,
+    built: &Built,
+    names: Vec<String>,
+    tried: &mut Vec<Tried>,
+) -> Row {
     let job = Job::new(Task::Scenarios(names), SCENARIOS_TIMEOUT_S);
     let request = vm::Request::new(job);
     let what = format!("VM scenarios on {kernel}");
-    row(what, kernel, boot, built, &request, &format!("vm-{kernel}"))
+    row(what, kernel, boot, built, &request, &format!("vm-{kernel}"), tried)
 }
 
 /// Guard on a kernel that was started without the BPF LSM.
-fn without_bpf_lsm(boot: &setup::Boot, built: &Built) -> Row {
+fn without_bpf_lsm(boot: &setup::Boot, built: &Built, tried: &mut Vec<Tried>) -> Row {
     let job = Job::new(Task::WithoutBpfLsm, REFUSAL_TIMEOUT_S);
     let request = vm::Request { bpf_lsm: false, ..vm::Request::new(job) };
     let what = "VM without the BPF LSM".to_owned();
-    row(what, WITHOUT_BPF_ON, boot, built, &request, "vm-without-bpf-lsm")
+    row(what, WITHOUT_BPF_ON, boot, built, &request, "vm-without-bpf-lsm", tried)
 }
 
 /// Boots, counts what is reported, and keeps the files in `out/` under `folder`.
@@ -65,6 +84,7 @@ fn row(
     built: &Built,
     request: &vm::Request,
     folder: &str,
+    tried: &mut Vec<Tried>,
 ) -> Row {
     let start = Instant::now();
     let out = repository().join("out").join(folder);
@@ -72,6 +92,7 @@ fn row(
     let ended = vm::boot_and_run(kernel, boot, built, request, Some(&out), &mut |report| {
         if let Report::Scenario { name, problem, took_ms } = report {
             let seconds = *took_ms as f64 / 1000.0;
+            tried.push(Tried { kernel, scenario: name.clone(), passed: problem.is_empty() });
             if problem.is_empty() {
                 row.passed += 1;
                 eprintln!("  {kernel:>5}  ok    {seconds:>6.1} s  {name}");

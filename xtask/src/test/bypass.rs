@@ -1,0 +1,238 @@
+//! The ways out that a hostile session tries (`bypasses.md`): which scenarios try each, and how that ended on
+//! each kernel. Scenarios prove the effect, and most of them the evidence, themselves; the records are in
+//! `out/vm-KERNEL/evidence.ndjson`.
+
+use crate::setup::Kernel;
+use std::fmt::Write as _;
+
+/// A row of the table.
+struct Way {
+    number: u8,
+    out: &'static str,
+    scenarios: &'static [&'static str],
+    /// What of the row no scenario tries, or what is known to get through. Empty: nothing.
+    open: &'static str,
+}
+
+const fn way(
+    number: u8,
+    out: &'static str,
+    scenarios: &'static [&'static str],
+    open: &'static str,
+) -> Way {
+    Way { number, out, scenarios, open }
+}
+
+const POWERS: &str = "every_denied_use_of_the_kernel_itself_is_refused";
+const TREE: &str = "every_denied_change_of_the_file_tree_leaves_it_as_it_was";
+const EDITED: &str = "a_script_that_is_changed_after_its_decision_is_asked_about_again";
+const ARGUMENTS: &str = "arguments_that_change_under_the_decision_never_run";
+const VARIABLES: &str = "variables_that_change_under_the_decision_never_run";
+const REMEMBERED: &str = "a_remembered_allow_does_not_follow_the_file_to_another_name";
+
+const WAYS: [Way; 30] = [
+    way(1, "io_uring", &["io_uring_is_refused_with_eperm", POWERS], ""),
+    way(2, "programs without a name", &["a_program_without_a_name_is_held"], ""),
+    way(
+        3,
+        "loaders, LD_PRELOAD, dlopen",
+        &[
+            "code_that_the_session_wrote_is_held_however_it_is_loaded",
+            "the_loader_that_a_program_names_is_held",
+        ],
+        "executable memory without a file",
+    ),
+    way(4, "code in arguments and variables", &[ARGUMENTS, VARIABLES], ""),
+    way(
+        5,
+        "scripts, edited after approval",
+        &["a_freshly_written_script_does_not_run_when_it_is_denied", EDITED],
+        "the interpreter opens the script after the exec",
+    ),
+    way(6, "copied, renamed, linked programs", &[TREE, REMEMBERED], "no identity by content hash"),
+    way(7, "other names of a protected file", &[TREE, REMEMBERED], "names made before the session"),
+    way(8, "magic links, very long paths", &["a_path_that_is_too_long_is_never_allowed"], ""),
+    way(9, "mounts, chroot, pivot_root", &[POWERS], "move_mount, pivot_root: not tried"),
+    way(10, "user namespaces", &[POWERS], ""),
+    way(
+        11,
+        "ptrace and memory of others",
+        &["a_look_into_a_process_outside_the_session_is_refused"],
+        "",
+    ),
+    way(
+        12,
+        "descriptors handed in",
+        &["a_descriptor_that_the_session_could_not_open_is_not_received"],
+        "inherited ones, pipes and sockets",
+    ),
+    way(
+        13,
+        "setsid, double fork, failed fork",
+        &[
+            "an_orphan_in_a_session_of_its_own_is_still_held",
+            "the_init_of_a_pid_namespace_is_held",
+            "a_failed_fork_does_not_free_the_session",
+        ],
+        "",
+    ),
+    way(
+        14,
+        "another cgroup",
+        &["what_runs_in_a_selected_cgroup_is_a_session"],
+        "moving: not tried",
+    ),
+    way(15, "daemons, login files, hooks", &[TREE], "the shipped policy: unit tests only"),
+    way(16, "DNS", &[], "only what connects to a resolver is decided"),
+    way(
+        17,
+        "every address family",
+        &["every_unlisted_way_to_an_address_is_held", "an_ipv6_connection_is_held_like_any_other"],
+        "",
+    ),
+    way(
+        18,
+        "UNIX sockets",
+        &["loopback_and_socket_pairs_need_nobody"],
+        "abstract: unit tests only",
+    ),
+    way(19, "bpf()", &[POWERS], "root outside a session can open our maps"),
+    way(
+        20,
+        "unmounted, unlinked pins",
+        &["pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on"],
+        "while no guard-agent runs",
+    ),
+    way(
+        21,
+        "kill and stop of guard-agent",
+        &[
+            "a_signal_out_of_the_session_is_refused",
+            "a_hold_survives_kill_9_of_guard_agent",
+            "what_is_held_stays_held_while_guard_agent_stands_still",
+        ],
+        "",
+    ),
+    way(
+        22,
+        "restart and upgrade",
+        &["nothing_passes_and_no_session_ends_by_an_upgrade_to_another_abi_and_back"],
+        "",
+    ),
+    way(23, "flooding the ring buffer", &["a_full_ring_buffer_denies_and_counts"], ""),
+    way(24, "flooding approvers", &[], "caps: unit tests only"),
+    way(25, "changes while the approver reads", &[ARGUMENTS, VARIABLES, EDITED], ""),
+    way(
+        26,
+        "deceptive names and text",
+        &["a_spoofed_name_changes_nothing", "hostile_text_is_stored_exactly"],
+        "",
+    ),
+    way(
+        27,
+        "before the label",
+        &["a_selected_program_is_a_session_before_its_first_instruction"],
+        "",
+    ),
+    way(28, "a kernel without the BPF LSM", &[guard_vm_wire::WITHOUT_BPF_LSM], ""),
+    way(
+        29,
+        "handles, raw devices, kernel memory",
+        &["a_capability_that_no_policy_permits_is_refused_at_once"],
+        "raw devices: unit tests only",
+    ),
+    way(
+        30,
+        "a grant used again",
+        &["a_stray_sigcont_does_not_release_a_hold"],
+        "unit tests, model",
+    ),
+];
+
+/// How one scenario ended.
+pub(super) struct Tried {
+    pub(super) kernel: Kernel,
+    pub(super) scenario: String,
+    pub(super) passed: bool,
+}
+
+/// The scenarios that try a way out, each once.
+pub(super) fn scenarios() -> Vec<String> {
+    let mut names: Vec<_> =
+        WAYS.iter().flat_map(|way| way.scenarios).map(|name| (*name).into()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Row × kernel: ✓ stopped, (✓) what was tried is stopped and something is open, ✗ not stopped, – not tried.
+pub(super) fn table(tried: &[Tried]) -> String {
+    let mut kernels: Vec<_> = tried.iter().map(|one| one.kernel).collect();
+    kernels.dedup();
+    let mut text = format!("\n{:<38}", "way out");
+    for kernel in &kernels {
+        let _ = write!(text, "{:>6}", kernel.to_string());
+    }
+    text.push_str("  open\n");
+    for way in &WAYS {
+        let _ = write!(text, "{:>2} {:<35}", way.number, way.out);
+        for kernel in &kernels {
+            let _ = write!(text, "{:>6}", mark(way, *kernel, tried));
+        }
+        let _ = writeln!(text, "  {}", way.open);
+    }
+    text.push_str(
+        "✓ stopped   (✓) what was tried is stopped, see `open`   ✗ not stopped   – not tried\n",
+    );
+    text
+}
+
+fn mark(way: &Way, kernel: Kernel, tried: &[Tried]) -> &'static str {
+    let ended: Vec<_> = way
+        .scenarios
+        .iter()
+        .map(|name| tried.iter().find(|one| one.kernel == kernel && one.scenario == **name))
+        .collect();
+    match () {
+        () if ended.iter().flatten().any(|one| !one.passed) => "✗",
+        () if ended.is_empty() || ended.iter().any(Option::is_none) => "–",
+        () if way.open.is_empty() => "✓",
+        () => "(✓)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_that_a_row_names_exists() {
+        let source = crate::cache::repository().join("tests/src/bin/guard-guest/scenarios.rs");
+        let all = std::fs::read_to_string(source).unwrap_or_default();
+        for name in scenarios() {
+            let is_there =
+                name == guard_vm_wire::WITHOUT_BPF_LSM || all.contains(&format!("\"{name}\""));
+            assert!(is_there, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_stopped_only_where_all_of_it_was_tried_and_nothing_got_through() {
+        let tried = |passed: [bool; 2]| {
+            let names = ["io_uring_is_refused_with_eperm", POWERS];
+            let one = |(name, passed): (&str, bool)| Tried {
+                kernel: Kernel::V7_3,
+                scenario: name.into(),
+                passed,
+            };
+            names.into_iter().zip(passed).map(one).collect::<Vec<_>>()
+        };
+        let row = &WAYS[0];
+        assert_eq!(mark(row, Kernel::V7_3, &tried([true, true])), "✓");
+        assert_eq!(mark(row, Kernel::V7_3, &tried([true, false])), "✗");
+        assert_eq!(mark(row, Kernel::V7_3, &tried([true, true])[..1]), "–");
+        assert_eq!(mark(row, Kernel::V6_1, &tried([true, true])), "–");
+        assert_eq!(mark(&WAYS[15], Kernel::V7_3, &tried([true, true])), "–");
+        assert_eq!(mark(&WAYS[8], Kernel::V7_3, &tried([true, true])), "(✓)");
+    }
+}
