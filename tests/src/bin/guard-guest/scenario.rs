@@ -52,10 +52,10 @@ pub(crate) struct Running {
 pub(crate) fn run_all(ports: &mut Ports, names: &[String]) -> Result<(), Trouble> {
     let mut stage = Stage::set_up(ports, Ring::Small)?;
     let mut failed = 0;
-    for (name, play) in scenarios::ALL {
-        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
-            continue;
-        }
+    let is_named = |name: &str| names.iter().any(|wanted| wanted == name);
+    let on_request = scenarios::ON_REQUEST.iter().filter(|(name, _)| is_named(name));
+    let always = scenarios::ALL.iter().filter(|(name, _)| names.is_empty() || is_named(name));
+    for (name, play) in on_request.chain(always) {
         let start = Instant::now();
         let problem = play(&mut stage).err().unwrap_or_default();
         failed += u32::from(!problem.is_empty());
