@@ -76,6 +76,9 @@ pub struct Engine {
     out: Vec<Command>,
 }
 
+/// The timer of a hold that has just been adopted; the next tick knows what time it is.
+const ADOPTED_NOW: u64 = 0;
+
 impl Engine {
     /// An engine without holds, for `boot` of `host`.
     #[must_use]
@@ -126,6 +129,19 @@ impl Engine {
         self.track(announcement, State::Adopted { early: None });
         self.out.push(Command::Reannounce { hold: record.hold_id, key: key.clone() });
         self.resume.insert(key.tgid, (record.hold_id, key));
+        self.set_timer(record.hold_id, ADOPTED_NOW);
+    }
+
+    /// An adopted hold has not been announced yet: its thread was on its way to a stop when it was resumed,
+    /// and has missed it. Ask again, from a second after the adoption on.
+    fn ask_again(&mut self, now_ns: u64, hold: u64, at_ns: u64) {
+        let Some(tracked) = self.holds.get(&hold) else { return };
+        let (key, deadline_ns) = (tracked.key.clone(), tracked.deadline_ns);
+        if at_ns != ADOPTED_NOW {
+            self.out.push(Command::Reannounce { hold, key: key.clone() });
+            self.resume.insert(key.tgid, (hold, key));
+        }
+        self.set_timer(hold, now_ns.saturating_add(NUDGE_FIRST_NS).min(deadline_ns));
     }
 
     /// The kernel placed a hold, or announced one again.
@@ -140,9 +156,11 @@ impl Engine {
                 self.track(announcement, State::Announced { early: None });
                 Announced::Judge
             }
-            Some(Hold { state, .. }) => match state {
+            Some(Hold { state, deadline_ns, .. }) => match state {
                 State::Adopted { early } => {
                     *state = State::Announced { early: early.take() };
+                    let deadline_ns = *deadline_ns;
+                    self.set_timer(hold, deadline_ns);
                     Announced::Judge
                 }
                 State::Announced { .. } => Announced::Judge,
@@ -412,9 +430,12 @@ impl Engine {
                 return;
             }
             self.timers.pop_first();
-            match self.holds.get(&hold).map(|tracked| &tracked.state) {
+            match self.holds.get(&hold).map(|tracked| (&tracked.state, tracked.deadline_ns)) {
                 None => {}
-                Some(State::Answered(_)) => self.nudge(now_ns, hold),
+                Some((State::Answered(_), _)) => self.nudge(now_ns, hold),
+                Some((State::Adopted { .. }, deadline_ns)) if now_ns < deadline_ns => {
+                    self.ask_again(now_ns, hold, at_ns);
+                }
                 Some(_) => self.expire(now_ns, hold),
             }
         }
