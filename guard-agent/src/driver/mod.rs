@@ -214,7 +214,7 @@ impl<K: Kernel> Driver<K> {
         let holds = self.parts.kernel.holds().map_err(DriverError::Adopt)?;
         for (key, record) in holds {
             if self.parts.kernel.is_alive(&key) {
-                self.parts.engine.adopt(key, &record);
+                self.parts.engine.adopt(clock::boottime_ns(), key, &record);
             } else {
                 self.forget(&key, record.hold_id);
             }

@@ -76,9 +76,6 @@ pub struct Engine {
     out: Vec<Command>,
 }
 
-/// The timer of a hold that has just been adopted; the next tick knows what time it is.
-const ADOPTED_NOW: u64 = 0;
-
 impl Engine {
     /// An engine without holds, for `boot` of `host`.
     #[must_use]
@@ -105,7 +102,7 @@ impl Engine {
 
     /// Takes over a hold of an earlier guard-agent (H9). The kernel announces it again when its
     /// thread restarts; until then only its deadline and the task's death can end it.
-    pub fn adopt(&mut self, key: ActionKey, record: &HoldRecord) {
+    pub fn adopt(&mut self, now_ns: u64, key: ActionKey, record: &HoldRecord) {
         let announcement = Announcement {
             hold: record.hold_id,
             session: record.session,
@@ -125,22 +122,17 @@ impl Engine {
         if !self.has_room(&announcement) {
             return;
         }
-        let key = announcement.key.clone();
         self.track(announcement, State::Adopted { early: None });
-        self.out.push(Command::Reannounce { hold: record.hold_id, key: key.clone() });
-        self.resume.insert(key.tgid, (record.hold_id, key));
-        self.set_timer(record.hold_id, ADOPTED_NOW);
+        self.ask_again(now_ns, record.hold_id);
     }
 
-    /// An adopted hold has not been announced yet: its thread was on its way to a stop when it was resumed,
-    /// and has missed it. Ask again, from a second after the adoption on.
-    fn ask_again(&mut self, now_ns: u64, hold: u64, at_ns: u64) {
+    /// Asks the kernel to announce an adopted hold, every second until it does: a thread that is on its way
+    /// to a stop when it is resumed misses that.
+    fn ask_again(&mut self, now_ns: u64, hold: u64) {
         let Some(tracked) = self.holds.get(&hold) else { return };
         let (key, deadline_ns) = (tracked.key.clone(), tracked.deadline_ns);
-        if at_ns != ADOPTED_NOW {
-            self.out.push(Command::Reannounce { hold, key: key.clone() });
-            self.resume.insert(key.tgid, (hold, key));
-        }
+        self.out.push(Command::Reannounce { hold, key: key.clone() });
+        self.resume.insert(key.tgid, (hold, key));
         self.set_timer(hold, now_ns.saturating_add(NUDGE_FIRST_NS).min(deadline_ns));
     }
 
@@ -434,7 +426,7 @@ impl Engine {
                 None => {}
                 Some((State::Answered(_), _)) => self.nudge(now_ns, hold),
                 Some((State::Adopted { .. }, deadline_ns)) if now_ns < deadline_ns => {
-                    self.ask_again(now_ns, hold, at_ns);
+                    self.ask_again(now_ns, hold);
                 }
                 Some(_) => self.expire(now_ns, hold),
             }

@@ -136,7 +136,7 @@ impl World {
                 let Some((hold_id, key, deadline_ns)) = self.place(tid, object) else { return };
                 let record =
                     HoldRecord { hold_id, session: 7, deadline_ns, ..HoldRecord::default() };
-                self.engine.adopt(*key, &record);
+                self.engine.adopt(self.now_ns, *key, &record);
             }
         }
     }

@@ -112,7 +112,7 @@ fn an_adopted_hold_keeps_an_early_decision_until_its_digest_can_be_compared() {
         let mut engine = engine();
         let record =
             HoldRecord { hold_id: 1, session: 7, deadline_ns: TTL, ..HoldRecord::default() };
-        engine.adopt(*key(4, 0), &record);
+        engine.adopt(0, *key(4, 0), &record);
         let commands = engine.take_commands();
         assert!(matches!(commands[0], Command::Reannounce { hold: 1, .. }));
         assert!(matches!(commands[1], Command::Resume { hold: 1, .. }));
@@ -128,7 +128,7 @@ fn an_adopted_hold_keeps_an_early_decision_until_its_digest_can_be_compared() {
 fn an_early_no_outlives_a_policy_that_now_says_yes() {
     let mut engine = engine();
     let record = HoldRecord { hold_id: 1, session: 7, deadline_ns: TTL, ..HoldRecord::default() };
-    engine.adopt(*key(4, 0), &record);
+    engine.adopt(0, *key(4, 0), &record);
     engine.decide(1, decision(1, digest(1), Verdict::Deny));
     let _ = engine.announce(announcement(1, 4, 0, 0));
     engine.judge(2, 1, allow(1));
@@ -306,7 +306,7 @@ fn a_grant_of_an_earlier_guard_agent_is_told_only_to_a_controller_that_asks() {
     let mut engine = engine();
     engine.link_up();
     let record = HoldRecord { hold_id: 1, session: 7, deadline_ns: TTL, ..HoldRecord::default() };
-    engine.adopt(*key(4, 0), &record);
+    engine.adopt(0, *key(4, 0), &record);
     engine.outcome(&outcome(1, key(4, 0), EVENT_CONSUMED, VERDICT_ALLOW, REASON_GRANT));
     assert_eq!(farewells(&engine.take_commands()), []);
     engine.decide(1, decision(1, digest(1), Verdict::Allow));

@@ -121,7 +121,7 @@ impl World {
             let holds: Vec<_> = self.kernel.holds.iter().map(|(key, hold)| (*key, *hold)).collect();
             for (key, hold) in holds {
                 if self.kernel.is_alive(&key) {
-                    engine.adopt(key, &hold);
+                    engine.adopt(self.kernel.now_ns, key, &hold);
                 } else {
                     self.kernel.forget(&key, hold.hold_id);
                 }
