@@ -2,8 +2,8 @@
 //! (H10).
 //!
 //! Three things flow independently, so that none can block another: messages of the hold engine,
-//! the evidence spool, and what the controller says. Every decision is verified here before
-//! anything else sees it.
+//! the evidence spool (a [`window`] of it at a time), and what the controller says. Every decision
+//! is verified here before anything else sees it.
 
 pub mod backoff;
 pub mod enrol;
@@ -11,6 +11,7 @@ pub mod identity;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod window;
 
 use crate::{
     clock,
@@ -29,16 +30,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
+use window::{BATCH_BYTES, Window};
 
 /// Most messages from the driver that wait for the stream: as many as there can be holds, twice. If
 /// that is not enough, the link is opened anew and everything pending is said again.
 pub const TO_LINK_MAX: usize = 2 * guard_common::hold::HOLDS_MAX as usize;
 /// Most messages from the controller that wait for the driver; beyond it the stream waits.
 pub const FROM_LINK_MAX: usize = 256;
-/// Messages in the stream's own buffer: evidence batches are up to 1 MiB each.
+/// Messages in the stream's own buffer.
 const STREAM_BUFFER: usize = 4;
-/// Most JSON in one evidence batch, bytes.
-const BATCH_BYTES: usize = 1 << 20;
 /// Longest wait for `Welcome`, and for a certificate.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -197,12 +197,12 @@ impl Link {
         self.welcome(&mut inbound).await?;
         backoff.reset();
         spool.rewind();
-        let acks = spool.acknowledger();
+        let (acks, window) = (spool.acknowledger(), Window::default());
         let renew_in = self.renew_in();
         tokio::select! {
-            ended = listen(&mut inbound, &self.verifier, &self.to_driver, &acks) => ended,
+            ended = listen(&mut inbound, &self.verifier, &self.to_driver, &acks, &window) => ended,
             ended = talk(&mut self.from_driver, &stream) => ended,
-            ended = replay(spool, &stream) => ended,
+            ended = replay(spool, &stream, &window) => ended,
             () = self.reset.notified() => Err(LinkError::Behind),
             () = tokio::time::sleep(renew_in) => Ok(()),
         }
@@ -271,6 +271,7 @@ async fn listen(
     verifier: &DecisionVerifier,
     to_driver: &mpsc::Sender<FromLink>,
     acks: &crate::spool::read::Acknowledger,
+    window: &Window,
 ) -> Result<(), LinkError> {
     loop {
         let message = inbound.message().await?.ok_or(LinkError::Closed)?;
@@ -284,6 +285,7 @@ async fn listen(
                     InvalidField::new("EvidenceAck", "boot_id", error)
                 })?;
                 acks.ack(boot, ack.sequence)?;
+                window.answered();
                 continue;
             }
             Some(from_controller::Message::Refused(refused)) => {
@@ -332,7 +334,11 @@ async fn talk(
 }
 
 /// The evidence that the controller does not have.
-async fn replay(spool: &mut Reader, stream: &mpsc::Sender<v1::FromHost>) -> Result<(), LinkError> {
+async fn replay(
+    spool: &mut Reader,
+    stream: &mpsc::Sender<v1::FromHost>,
+    window: &Window,
+) -> Result<(), LinkError> {
     loop {
         let Some(batch) = spool.next(BATCH_BYTES)? else {
             if spool.wait().await {
@@ -349,6 +355,7 @@ async fn replay(spool: &mut Reader, stream: &mpsc::Sender<v1::FromHost>) -> Resu
         });
         let message = v1::EvidenceBatch { records: records.collect(), boot_id: boot_id.clone() };
         let message = wire(from_host::Message::Evidence(message));
+        window.send_one().await;
         stream.send(message).await.map_err(|_| LinkError::Closed)?;
     }
 }
