@@ -101,6 +101,25 @@ pub const KIND_SETID: u32 = 0x40a;
 pub const KIND_SETTIME: u32 = 0x40b;
 /// `capable`: `access` has the capability, `flags` the system call. Never held: the caller sees a bool.
 pub const KIND_CAPABILITY: u32 = 0x40c;
+/// Another task is steered, or a terminal typed into: `flags` has `CONTROL_*`, `access` the process that
+/// is steered, or 0 where it is not known. Never held: the callers hold locks, or go on without.
+pub const KIND_CONTROL: u32 = 0x40d;
+
+// `flags` of [`KIND_CONTROL`].
+/// `task_setnice`: the priority of its threads.
+pub const CONTROL_PRIORITY: u32 = 1;
+/// `task_setioprio`: the priority of its input and output.
+pub const CONTROL_IO_PRIORITY: u32 = 2;
+/// `task_setscheduler`: how and where it runs.
+pub const CONTROL_SCHEDULER: u32 = 3;
+/// `task_movememory`: where its memory is.
+pub const CONTROL_MEMORY: u32 = 4;
+/// `task_prlimit`: its resource limits.
+pub const CONTROL_LIMITS: u32 = 5;
+/// `file_fcntl`, `file_ioctl`: it is sent signals by a descriptor.
+pub const CONTROL_OWNER: u32 = 6;
+/// `file_ioctl`: something is typed into a terminal.
+pub const CONTROL_TERMINAL: u32 = 7;
 
 /// Word of [`ActionKey::object`] behind a [`FileObject`] that a kind may use for what else counts.
 pub const OBJECT_EXTRA: usize = FILE_OBJECT_BYTES / 8;

@@ -11,6 +11,7 @@
 
 mod cache;
 mod capability;
+mod control;
 mod exec;
 mod file;
 mod hold;

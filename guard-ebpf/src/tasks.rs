@@ -57,8 +57,9 @@ fn try_ptrace_access_check(ctx: &LsmContext) -> Verdict {
     reach(task, &label, target, KIND_PTRACE, mode)
 }
 
+/// Whether the target is of the session that has this label.
 #[inline(always)]
-fn same_session(label: &Label, target: Task) -> bool {
+pub fn same_session(label: &Label, target: Task) -> bool {
     label_of(target).is_some_and(|other| other.session == label.session)
 }
 

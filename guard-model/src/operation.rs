@@ -114,5 +114,8 @@ operations! {
         SetTime = "settime",
         /// A capability is used in a system call that has no hook of its own (`capable`).
         Capability = "capability",
+        /// A process is steered by other means than signals and ptrace, or a terminal is typed into
+        /// (`task_setnice` and its like, `task_prlimit`, `file_fcntl`, `file_ioctl`).
+        Control = "control",
     }
 }

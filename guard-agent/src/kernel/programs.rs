@@ -29,7 +29,7 @@ const fn newer(program: &'static str, action: &'static str) -> Spec {
 }
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-pub(super) const PROGRAMS: [Spec; 49] = [
+pub(super) const PROGRAMS: [Spec; 57] = [
     lineage("task_alloc"),
     lineage("bprm_committed_creds"),
     // It keeps the second copy of a label, which a kernel before 6.12 needs.
@@ -62,6 +62,14 @@ pub(super) const PROGRAMS: [Spec; 49] = [
     spec("socket_sendmsg", "send"),
     spec("task_kill", "signal"),
     spec("ptrace_access_check", "ptrace"),
+    spec("task_setnice", "control"),
+    spec("task_setioprio", "control"),
+    spec("task_setscheduler", "control"),
+    spec("task_movememory", "control"),
+    spec("task_prlimit", "control"),
+    spec("file_fcntl", "control"),
+    spec("file_ioctl", "control"),
+    newer("file_ioctl_compat", "control"),
     spec("capable", "capability"),
     spec("userns_create", "user_namespace"),
     spec("sb_mount", "mount"),

@@ -4,9 +4,10 @@ use super::file::{file, path};
 use guard_common::{
     decode::HeldFile,
     hold::{
-        ActionKey, KIND_BPF, KIND_CAPABILITY, KIND_CHROOT, KIND_IO_URING, KIND_KEXEC, KIND_MODULE,
-        KIND_MOUNT, KIND_NAMESPACE, KIND_PERF, KIND_SETID, KIND_SETTIME, KIND_UNMOUNT,
-        KIND_USER_NAMESPACE,
+        ActionKey, CONTROL_IO_PRIORITY, CONTROL_LIMITS, CONTROL_MEMORY, CONTROL_OWNER,
+        CONTROL_PRIORITY, CONTROL_SCHEDULER, CONTROL_TERMINAL, KIND_BPF, KIND_CAPABILITY,
+        KIND_CHROOT, KIND_CONTROL, KIND_IO_URING, KIND_KEXEC, KIND_MODULE, KIND_MOUNT,
+        KIND_NAMESPACE, KIND_PERF, KIND_SETID, KIND_SETTIME, KIND_UNMOUNT, KIND_USER_NAMESPACE,
     },
 };
 use guard_model::{Action, RawText, SystemOperation};
@@ -40,6 +41,7 @@ pub(super) fn operation(kind: u32) -> SystemOperation {
         KIND_IO_URING => SystemOperation::IoUring,
         KIND_SETID => SystemOperation::SetId,
         KIND_SETTIME => SystemOperation::SetTime,
+        KIND_CONTROL => SystemOperation::Control,
         _ => SystemOperation::Capability,
     }
 }
@@ -58,6 +60,10 @@ fn numbers(key: &ActionKey) -> Vec<u8> {
         KIND_IO_URING => ring(key.flags).to_owned(),
         KIND_SETTIME => format!("{first} s after the epoch"),
         KIND_CAPABILITY => format!("{} in system call {}", capability(key.access), key.flags),
+        KIND_CONTROL if key.access != 0 => {
+            format!("{} of process {}", control(key.flags), key.access)
+        }
+        KIND_CONTROL => control(key.flags).to_owned(),
         KIND_SETID if second == 1 => format!("group {first}"),
         KIND_SETID => format!("user {first}"),
         _ => String::new(),
@@ -85,6 +91,20 @@ fn ring(flags: u32) -> &'static str {
         1 => "polling thread of the kernel",
         2 => "another identity",
         3 => "command to a device",
+        _ => "unknown",
+    }
+}
+
+/// `flags` of [`KIND_CONTROL`].
+fn control(what: u32) -> &'static str {
+    match what {
+        CONTROL_PRIORITY => "priority",
+        CONTROL_IO_PRIORITY => "priority of input and output",
+        CONTROL_SCHEDULER => "scheduling",
+        CONTROL_MEMORY => "place of memory",
+        CONTROL_LIMITS => "resource limits",
+        CONTROL_OWNER => "owner of a descriptor's signals",
+        CONTROL_TERMINAL => "input of a terminal",
         _ => "unknown",
     }
 }

@@ -2,6 +2,7 @@
 //! the promise that it enforces.
 
 mod code;
+mod control;
 mod exec;
 mod failure;
 mod hold;
@@ -60,6 +61,11 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("attributes_that_give_rights_need_a_person", tree::attributes),
     ("a_signal_out_of_the_session_is_refused", reach::signal),
     ("a_look_into_a_process_outside_the_session_is_refused", reach::ptrace),
+    (
+        "what_steers_others_or_the_machine_is_refused_and_what_is_the_sessions_own_is_not",
+        control::refused,
+    ),
+    ("no_descriptor_sends_a_signal_out_of_the_session", control::no_signal_by_descriptor),
     ("a_capability_that_no_policy_permits_is_refused_at_once", reach::capability),
     ("a_capability_that_the_policy_permits_is_allowed_after_its_first_use", reach::standing),
     ("every_denied_use_of_the_kernel_itself_is_refused", powers::denied),
