@@ -59,19 +59,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds in release mode, with the whole workspace's features, so that the bench's build is used.
-fn built(what: &[&str]) -> Result<PathBuf> {
-    say("building in release mode; the first time takes some minutes");
+/// Builds, with the whole workspace's features, so that what the tests and the bench have built is used.
+fn built(release: bool, what: &[&str]) -> Result<PathBuf> {
+    say("building; the first time takes some minutes");
     let mut cargo = at_root("cargo");
-    cargo.args(["build", "--quiet", "--release"]).args(SELECTION).args(what);
+    cargo.args(["build", "--quiet"]).args(SELECTION).args(what);
+    if release {
+        cargo.arg("--release");
+    }
     if !loudly(&mut cargo)? {
         bail!("the build failed: see above");
     }
-    Ok(target().join("release"))
+    Ok(target().join(if release { "release" } else { "debug" }))
 }
 
 fn crash(rounds: u64) -> Result<bool> {
-    let program = built(&["--example", "crash"])?.join("examples/crash");
+    let program = built(true, &["--example", "crash"])?.join("examples/crash");
     // Beside the build, because /tmp is memory on many machines.
     let dir = tempfile::tempdir_in(target()).context("a directory for the log")?;
     let mut command = Command::new(program);

@@ -38,7 +38,7 @@ struct Said {
 
 /// Whether both verifiers accept what is good and refuse everything that was changed.
 pub(super) fn run(entries: u64) -> Result<bool> {
-    let bin = built(&["--bin", "guard", "--example", "figures"])?;
+    let bin = built(false, &["--bin", "guard", "--example", "figures"])?;
     let dir = tempfile::tempdir_in(target()).context("a directory for the log")?;
     let state = dir.path().join("state");
     let mut write = Command::new(bin.join("examples/figures"));
@@ -56,7 +56,7 @@ pub(super) fn run(entries: u64) -> Result<bool> {
         .arg("--state")
         .arg(&state))?;
 
-    println!("{:<42} {:<9} {:<9} where", "", "guard", "foreign");
+    println!("{:<30} {:<9} {:<9} where", "", "guard", "foreign");
     let mut good = true;
     let mut row = |what: &str, path: &Path, key: &str, expected: bool| -> Result<()> {
         let ours = verifiers.ours(path, key)?;
@@ -65,9 +65,9 @@ pub(super) fn run(entries: u64) -> Result<bool> {
         good &= fine;
         let word = |said: &Said| if said.accepts { "accepts" } else { "refuses" };
         let wrong = if fine { "" } else { "WRONG " };
-        println!("{what:<42} {:<9} {:<9} {wrong}{}", word(&ours), word(&theirs), ours.line);
+        println!("{what:<30} {:<9} {:<9} {wrong}{}", word(&ours), word(&theirs), ours.line);
         if !theirs.accepts {
-            println!("{:<62} {}", "", theirs.line);
+            println!("{:<50} {}", "", theirs.line);
         }
         Ok(())
     };
@@ -77,7 +77,8 @@ pub(super) fn run(entries: u64) -> Result<bool> {
         let path = found(&log, name)?;
         let shown = path.strip_prefix(&log)?.display().to_string();
         let flip = Flip::of(&path, None)?;
-        row(&format!("{what} ({shown}, byte {})", flip.at), &log, &verifiers.key, false)?;
+        println!("-- byte {} of {shown}", flip.at);
+        row(what, &log, &verifiers.key, false)?;
         flip.back()?;
     }
     for member in MEMBERS {
@@ -119,7 +120,8 @@ impl Verifiers {
         let done = Command::new("python3").arg(script).arg(path).arg(key).output();
         let done = done.context("cannot run python3")?;
         let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
-        let line = text.lines().last().unwrap_or_default().to_owned();
+        let line = text.lines().last().unwrap_or_default();
+        let line = line.replace(&format!("{}/", path.display()), "");
         Ok(Said { accepts: done.status.success(), line })
     }
 }
