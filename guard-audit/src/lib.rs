@@ -15,5 +15,5 @@ pub mod record;
 pub mod retention;
 
 pub use reader::{LogEntry, LogReadError, LogReader};
-pub use record::{Event, Record};
+pub use record::{Event, POLICY_JSON_BYTES_MAX, Record};
 pub use retention::HoldScope;

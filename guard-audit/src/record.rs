@@ -31,6 +31,25 @@ pub struct Record {
     pub event: Event,
 }
 
+/// Texts of a policy that are longer as JSON, bytes, stay out of its record: the digest says which it
+/// was. Leaves room in the largest payload for all else.
+pub const POLICY_JSON_BYTES_MAX: usize = 256 << 10;
+
+impl Event {
+    /// A policy took effect: its digest, and its files with their texts.
+    pub fn policy_loaded<'a>(
+        digest: &str,
+        sources: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let (files, mut texts): (Vec<String>, Vec<String>) =
+            sources.map(|(file, text)| (file.to_owned(), text.to_owned())).unzip();
+        if serde_json::to_vec(&texts).is_ok_and(|json| json.len() > POLICY_JSON_BYTES_MAX) {
+            texts = Vec::new();
+        }
+        Self::PolicyLoaded { digest: digest.to_owned(), files, texts }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -77,6 +96,10 @@ pub enum Event {
         digest: String,
         /// Files.
         files: Vec<String>,
+        /// Their texts, so that an auditor sees what changed; none if together they are longer than
+        /// [`POLICY_JSON_BYTES_MAX`], and in records of earlier versions.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        texts: Vec<String>,
     },
     /// Sign of life with the kernel's counters; a silence is visible.
     Heartbeat {
@@ -311,4 +334,25 @@ pub enum Event {
         /// By whom.
         by: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, POLICY_JSON_BYTES_MAX};
+    use crate::{log::PAYLOAD_BYTES_MAX, ocsf::tests::samples::record};
+
+    #[test]
+    fn a_policys_text_is_kept_up_to_its_limit_and_its_record_always_fits() {
+        // Quotes are twice as long in JSON.
+        let most = "\"".repeat(POLICY_JSON_BYTES_MAX / 2 - 2);
+        for (text, kept) in [(most.clone(), true), (format!("{most}\""), false)] {
+            let event = Event::policy_loaded("d", [("a.cedar", &text[..])].into_iter());
+            let Event::PolicyLoaded { files, texts, .. } = &event else { panic!() };
+            assert_eq!((files.len(), !texts.is_empty()), (1, kept));
+            assert!(serde_json::to_vec(&record(event)).unwrap().len() < PAYLOAD_BYTES_MAX);
+        }
+        let earlier = r#"{"event":"policy_loaded","digest":"d","files":["a"]}"#;
+        let event: Event = serde_json::from_str(earlier).unwrap();
+        assert_eq!(serde_json::to_string(&event).unwrap(), earlier);
+    }
 }

@@ -31,5 +31,5 @@ pub use error::{AccountError, DecideError, StartError, StoreError};
 pub use service::{Controller, JoinToken, LegalHoldError, Round, Running};
 pub use view::{
     Change, EvidenceFilter, HoldFilter, HoldView, HostView, LegalHold, LogHealth, ProcessView,
-    RetentionHealth, SessionSummary, SessionView, StoredRecord,
+    ProvenEntry, RetentionHealth, SessionSummary, SessionView, StoredRecord,
 };

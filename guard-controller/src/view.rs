@@ -207,11 +207,25 @@ pub struct RetentionHealth {
     pub failing: Option<String>,
 }
 
+/// An entry with what proves it, for a page that verifies by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenEntry {
+    /// Its proof (C2SP tlog-proof, with the leaf as extra data).
+    pub proof: String,
+    /// Verifier keys that ever signed, one a line.
+    pub keys: String,
+    /// Salt (hexadecimal) and JSON of its payload; none once erased.
+    pub payload: Option<(String, String)>,
+}
+
 /// How far the log, its index and the sinks are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LogHealth {
     /// Entries of the log.
     pub size: u64,
+    /// Age of its checkpoint: how long nothing was logged, ms. While hosts are linked their
+    /// heartbeats keep it below a minute.
+    pub checkpoint_age_ms: u64,
     /// Entries of them that can be searched.
     pub indexed: u64,
     /// The controller's own records that are not in the log yet.

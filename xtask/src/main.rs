@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod canary;
 mod demo;
+mod evidence;
 mod figures;
 mod fuzz;
 mod run;
@@ -53,6 +54,8 @@ enum Verb {
     Figures(figures::Arguments),
     /// Kills and upgrades guard-agent in a VM under forbidden actions; none may pass
     Canary(canary::Arguments),
+    /// Shows that the evidence log keeps what it promises: kill -9, flipped bits, OCSF
+    Evidence(evidence::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
+        Verb::Evidence(arguments) => evidence::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use guard_audit::{Record, log::PAYLOAD_BYTES_MAX};
 use proptest::prelude::*;
 use std::{collections::BTreeMap, time::Duration};
 use uuid::Uuid;
@@ -164,16 +165,41 @@ fn room_is_made_from_acknowledged_segments_only_and_oldest_first() {
 }
 
 #[test]
-fn a_record_that_is_too_large_leaves_a_word_and_no_gap() {
+fn a_record_that_the_log_would_not_take_leaves_a_word_and_no_gap() {
     let directory = tempfile::tempdir().unwrap();
     let spool = Spool::open(&config(directory.path(), 7)).unwrap();
-    let reason = "x".repeat(frame::RECORD_MAX);
-    spool.record(1, 1, None, Event::Stopped { component: "a".into(), reason });
+    let stopped =
+        |bytes: usize| Event::Stopped { component: "a".into(), reason: "x".repeat(bytes) };
+    let session = Some(SessionId(Uuid::from_u128(3)));
+    let empty = Entry::new(1, 1, session, &stopped(0)).to_json(HOST, boot(7), 1).len();
+    for bytes in [PAYLOAD_BYTES_MAX - empty, PAYLOAD_BYTES_MAX - empty + 1] {
+        spool.record(1, 1, session, stopped(bytes));
+    }
     spool.record(1, 1, None, heartbeat(1));
     spool.close();
     let records = exported(directory.path());
-    assert_eq!(records[0].event, Event::Lost { counter: "record_too_large".into(), count: 1 });
-    assert_eq!(records[1].sequence, 2);
+    assert!(matches!(records[0].event, Event::Stopped { .. }));
+    assert_eq!(serde_json::to_vec(&records[0]).unwrap().len(), PAYLOAD_BYTES_MAX);
+    assert_eq!(records[1].event, Event::Lost { counter: "record_too_large".into(), count: 1 });
+    assert_eq!((records[1].session, records[2].sequence), (session, 3));
+}
+
+#[test]
+fn what_is_written_is_what_serde_makes_of_the_record() {
+    for session in [None, Some(SessionId(Uuid::from_u128(3)))] {
+        for event in [
+            heartbeat(4),
+            Event::SessionEnded {},
+            Event::Forked { pid: 1, child_pid: 2, child_tid: 2 },
+            Event::Executed { pid: 1, exe: guard_model::RawText::new(b"/a\xff\"\n".to_vec()) },
+        ] {
+            let (boottime_ns, unix_ms, sequence) = (u64::MAX, 7, 9);
+            let json = Entry::new(boottime_ns, unix_ms, session, &event).to_json(HOST, boot(7), 9);
+            let (host, boot) = (HOST, boot(7));
+            let record = Record { host, boot, sequence, boottime_ns, unix_ms, session, event };
+            assert_eq!(json, serde_json::to_vec(&record).unwrap());
+        }
+    }
 }
 
 #[test]
@@ -209,4 +235,84 @@ proptest! {
         let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
         prop_assert_eq!(sequences, expected);
     }
+}
+
+/// A file system of one megabyte, for the inner run; the outer one starts that and is done.
+fn small_disk(test: &str) -> Option<PathBuf> {
+    const MOUNTED: &str = "GUARD_TEST_MOUNTED";
+    if let Some(dir) = std::env::var_os(MOUNTED) {
+        return Some(dir.into());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$1" && exec "$2" --exact "$3" --nocapture"#;
+    // Whoever is not root is root in a user namespace.
+    let done = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(dir.path())
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env(MOUNTED, dir.path())
+        .output()
+        .expect("util-linux's unshare is needed for this test");
+    let said = [done.stdout, done.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+    None
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn a_disk_that_is_really_full_is_said_and_written_to_again_once_it_has_room() {
+    let test =
+        "spool::tests::a_disk_that_is_really_full_is_said_and_written_to_again_once_it_has_room";
+    let Some(disk) = small_disk(test) else { return };
+    let config = config(&disk.join("spool"), 7);
+    let spool = Spool::open(&config).unwrap();
+    let somebodys = disk.join("somebody's");
+    std::fs::write(&somebodys, vec![1; 500_000]).unwrap();
+    let mut count = 0;
+    until("the disk is full", || {
+        for _ in 0..500 {
+            spool.record(1, 1, None, heartbeat(count));
+            count += 1;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        spool.is_full()
+    });
+    let durable = *spool.durable.borrow();
+    assert!(durable > 0 && durable < count, "{durable} of {count}");
+    std::fs::remove_file(&somebodys).unwrap();
+    until("there is room", || !spool.is_full() && spool.is_written());
+    spool.close();
+    // What waited meanwhile is there, in order, once.
+    assert_eq!(sequences(&config.root), (1..=count).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_read_only_disk_is_refused_by_name_and_nothing_is_lost() {
+    let test = "spool::tests::a_read_only_disk_is_refused_by_name_and_nothing_is_lost";
+    let Some(disk) = small_disk(test) else { return };
+    let config = config(&disk.join("spool"), 7);
+    write(&config, 3);
+    let remount = |how: &str| {
+        let mut mount = std::process::Command::new("mount");
+        let options = format!("remount,{how}");
+        assert!(mount.arg("-o").arg(options).arg(&disk).status().unwrap().success());
+    };
+    remount("ro");
+    let error = anyhow::Error::new(Spool::open(&config).unwrap_err());
+    let said = format!("{error:#}");
+    assert!(said.contains("Read-only file system") && said.contains("spool"), "{said}");
+    remount("rw");
+    write(&config, 2);
+    assert_eq!(sequences(&config.root), [1, 2, 3, 4, 5]);
 }

@@ -3,9 +3,9 @@
 use super::{
     Entry, Shared, SpoolConfig, SpoolError,
     disk::{SEGMENT_BYTES, Segment, cut, open_segment, segment_path},
-    frame, record,
+    frame,
 };
-use guard_audit::Event;
+use guard_audit::{Event, log::PAYLOAD_BYTES_MAX};
 use guard_model::{BootId, HostId};
 use std::{
     fs::File,
@@ -81,34 +81,30 @@ impl Writer {
     /// The group as records on disk, and what was lost since the last one.
     fn frames(&mut self, mut sequence: u64, group: Vec<Entry>) -> Vec<Vec<u8>> {
         let lost = self.shared.lost.swap(0, Ordering::Relaxed);
-        let loss = (lost > 0).then(|| Entry {
-            boottime_ns: crate::clock::boottime_ns(),
-            unix_ms: crate::clock::unix_ms(),
-            session: None,
-            event: Event::Lost { counter: "spool_full".to_owned(), count: lost },
+        let loss = (lost > 0).then(|| {
+            let event = Event::Lost { counter: "spool_full".to_owned(), count: lost };
+            Entry::new(crate::clock::boottime_ns(), crate::clock::unix_ms(), None, &event)
         });
         let mut frames = Vec::with_capacity(group.len());
         for entry in group.into_iter().chain(loss) {
             let mut frame = Vec::new();
-            frame::append(&self.json(sequence, entry), &mut frame);
+            frame::append(&self.json(sequence, &entry), &mut frame);
             frames.push(frame);
             sequence += 1;
         }
         frames
     }
 
-    /// A record that is too large (or cannot be told) is replaced by the word that it is lost: the
-    /// sequence has no gap.
-    fn json(&self, sequence: u64, entry: Entry) -> Vec<u8> {
-        let (boottime_ns, unix_ms, session) = (entry.boottime_ns, entry.unix_ms, entry.session);
-        let tell = |entry| serde_json::to_vec(&record(self.host, self.boot, sequence, entry));
-        match tell(entry) {
-            Ok(json) if json.len() <= frame::RECORD_MAX => json,
-            _ => {
-                let event = Event::Lost { counter: "record_too_large".to_owned(), count: 1 };
-                tell(Entry { boottime_ns, unix_ms, session, event }).unwrap_or_default()
-            }
+    /// A record that is too large for the log (or cannot be told) is replaced by the word that it is
+    /// lost: the sequence has no gap, and the controller refuses nothing that would then wait for ever.
+    fn json(&self, sequence: u64, entry: &Entry) -> Vec<u8> {
+        let json = entry.to_json(self.host, self.boot, sequence);
+        if json.len() <= PAYLOAD_BYTES_MAX && !entry.event.is_empty() {
+            return json;
         }
+        let event = Event::Lost { counter: "record_too_large".to_owned(), count: 1 };
+        let word = Entry::new(entry.boottime_ns, entry.unix_ms, entry.session, &event);
+        word.to_json(self.host, self.boot, sequence)
     }
 
     /// Makes the frames durable, all or none. A crash here leaves a torn end, which the next start

@@ -3,7 +3,7 @@
 //! A file is a sequence of frames `b"GJ01" | u32 BE length | u32 BE CRC-32 | body`. The first is
 //! the header: size and root of the tree whose files are durable without this journal. Each other
 //! frame is one commit. A journal has one writer for its whole life; a torn end is a commit that
-//! was never acknowledged.
+//! was never acknowledged. After the last frame there may be zeros, written ahead.
 
 use super::{
     ENTRY_BYTES_MAX, Head, PAYLOAD_BYTES_MAX,
@@ -133,6 +133,8 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Scanned> {
         }
         let body = match body(rest) {
             Ok(body) => body,
+            // Zeros that were written ahead are no commit.
+            Err(_) if rest.iter().all(|byte| *byte == 0) => break None,
             Err(problem) => break Some((offset, problem)),
         };
         if base.is_none() {

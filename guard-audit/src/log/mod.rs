@@ -20,6 +20,7 @@
 mod bundle;
 mod checkpoint;
 mod cosign;
+mod difference;
 mod entry;
 mod erasures;
 mod files;

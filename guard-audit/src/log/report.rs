@@ -1,9 +1,16 @@
 //! `report.html` in a bundle: what is in it, for people. A rendering; it proves nothing.
 
-use super::{Envelope, Report};
+use super::{Envelope, Report, difference::difference};
 use crate::{Event, Record};
-use std::fmt::Write as _;
+use guard_model::HostId;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Lines of one change of a policy; more are counted only.
+const LINES_MAX: usize = 400;
 
 /// Rows of one table; more are counted only.
 const ROWS_MAX: usize = 1000;
@@ -39,7 +46,7 @@ const CONTROLS: [(&str, &str); 8] = [
     ("NIST 800-53 AU-2, AU-3, AU-12", "each record: what, when, where, who, outcome"),
     ("NIST 800-53 AU-9, AU-10", "Merkle log, signed checkpoints, decisions with names"),
     ("NIST 800-53 AC-3, AC-6", "actions refused or held, and by which statement"),
-    ("NIST 800-53 CM-3, CM-5", "policies that took effect, by digest and time"),
+    ("NIST 800-53 CM-3, CM-5", "policies that took effect: digest, time, what changed"),
     ("EU AI Act, article 12", "events recorded automatically over the system's lifetime"),
     ("EU AI Act, article 14", "what persons were asked, what they decided and how fast"),
 ];
@@ -51,7 +58,11 @@ pub(super) struct Page {
     policies: Rows,
     erasures: Rows,
     legal_holds: Rows,
-    held: std::collections::HashMap<String, u64>,
+    /// Differences between policies.
+    changes: Rows,
+    held: HashMap<String, u64>,
+    /// The last policy of each host in this range: digest, and file → text.
+    in_force: HashMap<HostId, (String, BTreeMap<String, String>)>,
 }
 
 #[derive(Debug, Default)]
@@ -96,9 +107,10 @@ impl Page {
                 let verdict = format!("{verdict:?}");
                 self.decisions.push(&[&at, &time, &hold, &verdict, decided_by, reason, &took]);
             }
-            Event::PolicyLoaded { digest, files } => {
+            Event::PolicyLoaded { digest, files, texts } => {
                 let host = envelope.host.to_string();
                 self.policies.push(&[&at, &time, &host, digest, &files.join(", ")]);
+                self.policy(&at, envelope.host, digest, files.iter().zip(texts));
             }
             Event::PayloadErased { index, reason, by, .. } => {
                 self.erasures.push(&[&at, &time, &index.to_string(), reason, by]);
@@ -121,6 +133,41 @@ impl Page {
         }
     }
 
+    /// How a host's policy differs from the one before it in this range.
+    fn policy<'a>(
+        &mut self,
+        at: &str,
+        host: HostId,
+        digest: &str,
+        texts: impl Iterator<Item = (&'a String, &'a String)>,
+    ) {
+        let now: BTreeMap<String, String> =
+            texts.map(|(file, text)| (file.clone(), text.clone())).collect();
+        let before = self.in_force.insert(host, (digest.to_owned(), now));
+        let Some((_, before)) = before.filter(|(known, _)| known != digest) else { return };
+        let (_, now) = &self.in_force[&host];
+        let host = host.to_string();
+        if before.is_empty() || now.is_empty() {
+            self.changes.push(&[at, &host, "", "a text is not in the log: see the digests"]);
+            return;
+        }
+        let none = String::new();
+        for file in before.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
+            let (old, new) = (before.get(file), now.get(file));
+            let lines = difference(old.unwrap_or(&none), new.unwrap_or(&none));
+            if lines.is_empty() {
+                continue;
+            }
+            let more = lines.len().saturating_sub(LINES_MAX);
+            let shown = lines.iter().take(LINES_MAX);
+            let mut text: String = shown.map(|(sign, line)| format!("{sign} {line}\n")).collect();
+            if more > 0 {
+                let _ = write!(text, "and {more} lines more, in the entries");
+            }
+            self.changes.push(&[at, &host, file, &text]);
+        }
+    }
+
     pub(super) fn html(&self, report: &Report, (from, to): (u64, u64)) -> String {
         let list = |items: &[&str]| -> String {
             items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect()
@@ -136,7 +183,7 @@ impl Page {
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Guard evidence</title>\
              <style>body{{font:15px sans-serif;margin:2em;max-width:70em}}td,th{{text-align:left;\
-             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:break-word}}</style>\
+             border-bottom:1px solid #ccc;padding:.2em .6em;overflow-wrap:break-word;white-space:pre-wrap}}th{{white-space:nowrap}}</style>\
              <h1>Evidence {from} to {last} of {origin}</h1>\
              <p>{entries} entries, {erased} with an erased payload, logged from {first} to {until}. \
              Tree of {size} entries, root {root}.</p>\
@@ -144,7 +191,7 @@ impl Page {
              <code>guard audit verify</code>, or a verifier of your own, on the bundle.</p>\
              <h2>Proven, once the bundle is verified</h2><ul>{proven}</ul>\
              <h2>Not proven</h2><ul>{not}</ul>\
-             <h2>To look at: {findings_count}</h2><ul>{findings}</ul>{decisions}{policies}{erasures}{legal_holds}\
+             <h2>To look at: {findings_count}</h2><ul>{findings}</ul>{decisions}{policies}{changes}{erasures}{legal_holds}\
              <h2>Break-glass: 0</h2><p>This version has no break-glass.</p>\
              <h2>Evidence supporting controls</h2><table>{controls}</table></html>\n",
             last = to - 1,
@@ -165,6 +212,9 @@ impl Page {
             ),
             policies =
                 self.policies.table("Policies", &["entry", "logged", "host", "digest", "files"]),
+            changes = self
+                .changes
+                .table("Changes of policies", &["entry", "host", "file", "- gone, + new"]),
             erasures =
                 self.erasures.table("Erasures", &["entry", "logged", "of entry", "reason", "by"]),
             legal_holds = self
@@ -190,6 +240,7 @@ fn escape(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
+            '\n' | '\t' => out.push(char),
             char if char.is_control() => {
                 let _ = write!(out, "{}", char.escape_default());
             }

@@ -1,17 +1,17 @@
 //! Verifying a log's directory, whole: every byte that the checkpoint vouches for.
 
 use super::{
-    Checkpoint, CosignerKey, HostReport, LogError, Proof, Storage, TILE_WIDTH, Trusted,
+    Checkpoint, CosignerKey, Hash, HostReport, LogError, Proof, Storage, TILE_WIDTH, Trusted,
     VerifierKey,
     files::{CHECKPOINT, COSIGNED, KEYS, list, read, require},
     handover, journal, payload,
     read::{bundle, split_bundle},
     tree::{Edge, NewTile, bundle_name, tile_name},
-    walk::{Lines, Walk},
+    walk::{Facts, Lines, Walk},
 };
 use guard_model::HostId;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::mpsc};
 
 /// What a verification found. Only if `problems` is empty is anything proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -177,47 +177,103 @@ fn verify_into<S: Storage + ?Sized>(
     journals(storage, report)
 }
 
-/// Every bundle with its tile and payloads; the tree that they make.
+/// Tiles that a reader is ahead of the walk, at most: some megabytes each.
+const AHEAD: usize = 4;
+
+/// Every bundle with its tile and payloads; the tree that they make. Reading, hashing and parsing
+/// takes every processor; what needs the order is done here.
 fn entries<S: Storage + ?Sized>(
     storage: &S,
     size: u64,
     walk: &mut Walk,
     report: &mut Report,
 ) -> Result<Edge, LogError> {
-    let mut edge = Edge::default();
-    let mut full = Vec::new();
-    for number in 0..size.div_ceil(TILE_WIDTH) {
-        let width = TILE_WIDTH.min(size - number * TILE_WIDTH);
-        let (name, bytes) = bundle(storage, number, width)?;
-        let leaves = split_bundle(&name, number, &bytes)?;
-        let payload_name = payload::file_name(number);
-        let payloads = require(storage, &payload_name)?;
-        let mut rest = &payloads[..];
-        if (leaves.len() as u64) < width {
-            let problem = format!("{} entries instead of {width}", leaves.len());
-            return Err(LogError::damaged(name, problem));
-        }
-        let known = super::read::tile(storage, 0, number, width)?;
-        for ((at, leaf), known) in (0..width).zip(leaves).zip(known) {
-            let index = number * TILE_WIDTH + at;
-            let payload = payload::decode(&mut rest).map_err(|problem| {
-                let problem = format!("payload of entry {index}: {problem}");
-                LogError::damaged(&payload_name, problem)
-            })?;
-            let (hash, _) = walk.entry(index, leaf, payload);
-            if hash != known {
-                report.problems.push(format!("{name}: entry {index} is not what its tile has"));
+    let tiles = size.div_ceil(TILE_WIDTH);
+    let readers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let readers = readers.min(usize::try_from(tiles).unwrap_or(usize::MAX)).max(1);
+    std::thread::scope(|scope| {
+        let read = |reader: usize| {
+            let (send, receive) = mpsc::sync_channel(AHEAD);
+            scope.spawn(move || {
+                for number in (reader as u64..tiles).step_by(readers) {
+                    // Nobody listens once a tile could not be read.
+                    if send.send(read_tile(storage, number, size)).is_err() {
+                        return;
+                    }
+                }
+            });
+            receive
+        };
+        let read: Vec<_> = (0..readers).map(read).collect();
+        let mut edge = Edge::default();
+        let mut full = Vec::new();
+        // In turn, as they were dealt out.
+        for (number, read) in (0..tiles).zip(read.iter().cycle()) {
+            // A reader that panicked makes this scope panic.
+            let tile = read.recv().map_err(|_| LogError::Broken)??;
+            for ((facts, known), index) in tile.entries.into_iter().zip(number * TILE_WIDTH..) {
+                let (hash, _) = walk.facts(index, facts);
+                if hash != known {
+                    let name = &tile.name;
+                    let problem = format!("{name}: entry {index} is not what its tile has");
+                    report.problems.push(problem);
+                }
+                edge.push(hash, &mut full);
             }
-            edge.push(hash, &mut full);
+            if let Some(error) = tile.error {
+                return Err(error);
+            }
+            for tile in full.drain(..) {
+                same(storage, &tile, report)?;
+            }
+            report.problems.absorb(tile.problems);
         }
-        if width == TILE_WIDTH && !rest.is_empty() {
-            report.problems.push(format!("{payload_name}: {} bytes too many", rest.len()));
-        }
-        for tile in full.drain(..) {
-            same(storage, &tile, report)?;
+        Ok(edge)
+    })
+}
+
+/// A bundle, its tile and its payloads.
+struct ReadTile {
+    name: String,
+    /// With what the tile has of each.
+    entries: Vec<(Facts, Hash)>,
+    problems: Lines,
+    /// Why there are no more entries.
+    error: Option<LogError>,
+}
+
+fn read_tile<S: Storage + ?Sized>(
+    storage: &S,
+    number: u64,
+    size: u64,
+) -> Result<ReadTile, LogError> {
+    let width = TILE_WIDTH.min(size - number * TILE_WIDTH);
+    let (name, bytes) = bundle(storage, number, width)?;
+    let leaves = split_bundle(&name, number, &bytes)?;
+    let payload_name = payload::file_name(number);
+    let payloads = require(storage, &payload_name)?;
+    let mut rest = &payloads[..];
+    if (leaves.len() as u64) < width {
+        let problem = format!("{} entries instead of {width}", leaves.len());
+        return Err(LogError::damaged(name, problem));
+    }
+    let known = super::read::tile(storage, 0, number, width)?;
+    let mut tile = ReadTile { name, entries: Vec::new(), problems: Lines::default(), error: None };
+    for ((at, leaf), known) in (0..width).zip(leaves).zip(known) {
+        match payload::decode(&mut rest) {
+            Ok(payload) => tile.entries.push((Facts::of(leaf, payload), known)),
+            Err(problem) => {
+                let index = number * TILE_WIDTH + at;
+                let problem = format!("payload of entry {index}: {problem}");
+                tile.error = Some(LogError::damaged(&payload_name, problem));
+                return Ok(tile);
+            }
         }
     }
-    Ok(edge)
+    if width == TILE_WIDTH && !rest.is_empty() {
+        tile.problems.push(format!("{payload_name}: {} bytes too many", rest.len()));
+    }
+    Ok(tile)
 }
 
 fn same<S: Storage + ?Sized>(

@@ -73,6 +73,43 @@ struct Boot {
     offset: Option<i64>,
 }
 
+/// What can be read of an entry without those before it: most of the work, in any order.
+#[derive(Debug)]
+pub(super) struct Facts {
+    hash: Hash,
+    envelope: Result<Envelope, String>,
+    payload: Said,
+}
+
+/// What stands beside a leaf.
+#[derive(Debug)]
+enum Said {
+    /// Erased.
+    Gone,
+    /// Not what the leaf has the hash of.
+    Otherwise,
+    /// What was logged, and nothing that this version reads.
+    Unread(String),
+    Record(Box<Record>),
+}
+
+impl Facts {
+    pub(super) fn of(leaf: &[u8], payload: Option<(Hash, &[u8])>) -> Self {
+        let envelope = Envelope::parse(leaf).map_err(|error| error.to_string());
+        let payload = match (&envelope, payload) {
+            (_, None) => Said::Gone,
+            (Ok(envelope), Some((salt, json))) if payload_hash(&salt, json) == envelope.payload => {
+                match serde_json::from_slice(json) {
+                    Ok(record) => Said::Record(Box::new(record)),
+                    Err(error) => Said::Unread(error.to_string()),
+                }
+            }
+            _ => Said::Otherwise,
+        };
+        Self { hash: leaf_hash(leaf), envelope, payload }
+    }
+}
+
 /// Follows entries in order.
 #[derive(Debug)]
 pub(super) struct Walk {
@@ -110,9 +147,14 @@ impl Walk {
         leaf: &[u8],
         payload: Option<(Hash, &[u8])>,
     ) -> (Hash, Option<Record>) {
-        let hash = leaf_hash(leaf);
+        self.facts(index, Facts::of(leaf, payload))
+    }
+
+    /// As [`Walk::entry`], of what was read of it before.
+    pub(super) fn facts(&mut self, index: u64, facts: Facts) -> (Hash, Option<Record>) {
+        let Facts { hash, envelope, payload } = facts;
         self.entries += 1;
-        let envelope = match Envelope::parse(leaf) {
+        let envelope = match envelope {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.problems.push(format!("entry {index}: {error}"));
@@ -145,27 +187,22 @@ impl Walk {
         }
     }
 
-    fn payload(
-        &mut self,
-        index: u64,
-        envelope: &Envelope,
-        payload: Option<(Hash, &[u8])>,
-    ) -> Option<Record> {
-        let Some((salt, json)) = payload else {
-            self.erased += 1;
-            self.erasures.gone(index, envelope);
-            return None;
-        };
-        if payload_hash(&salt, json) != envelope.payload {
-            self.problems.push(format!("entry {index}: its payload is not what was logged"));
-            return None;
-        }
-        let record: Record = match serde_json::from_slice(json) {
-            Ok(record) => record,
-            Err(error) => {
+    fn payload(&mut self, index: u64, envelope: &Envelope, said: Said) -> Option<Record> {
+        let record = match said {
+            Said::Gone => {
+                self.erased += 1;
+                self.erasures.gone(index, envelope);
+                return None;
+            }
+            Said::Otherwise => {
+                self.problems.push(format!("entry {index}: its payload is not what was logged"));
+                return None;
+            }
+            Said::Unread(error) => {
                 self.findings.push(format!("entry {index}: not read by this version: {error}"));
                 return None;
             }
+            Said::Record(record) => *record,
         };
         let says = (record.host, record.boot, record.sequence);
         if says != (envelope.host, envelope.boot, envelope.seq) {

@@ -73,7 +73,7 @@ pub fn event(record: &Record, context: &Context<'_>) -> OcsfEvent {
         }
         Event::SessionStarted { info } => lifecycle::session_started(base, info),
         Event::SessionEnded {} => lifecycle::session_ended(base),
-        Event::PolicyLoaded { digest, files } => entity::policy_loaded(base, digest, files),
+        Event::PolicyLoaded { digest, files, .. } => entity::policy_loaded(base, digest, files),
         Event::UserChanged { user, change, by } => entity::user_changed(base, user, change, by),
         Event::Enrolled { enrolled, hostname } => entity::enrolled(base, *enrolled, hostname),
         Event::Lost { counter, count } => event_log::lost(base, counter, *count),

@@ -217,17 +217,17 @@ def consistent(old, new, proof):
 # --- Entries ----------------------------------------------------------------------------------
 
 
-def leaves_of(data):
+def leaves_of(name, data):
     at, out = 0, []
     while at < len(data):
         (length,) = struct.unpack_from(">H", data, at)
-        need(at + 2 + length <= len(data), "a page that ends inside an entry")
+        need(at + 2 + length <= len(data), name + ": ends inside entry %d of it" % len(out))
         out.append(data[at + 2 : at + 2 + length])
         at += 2 + length
     return out
 
 
-def payloads_of(data):
+def payloads_of(name, data):
     at, out = 0, []
     while at < len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -235,7 +235,7 @@ def payloads_of(data):
         if length == ERASED:
             out.append(None)
             continue
-        need(at + 32 + length <= len(data), "a page that ends inside a payload")
+        need(at + 32 + length <= len(data), name + ": ends inside payload %d of it" % len(out))
         out.append((data[at : at + 32], data[at + 32 : at + 32 + length]))
         at += 32 + length
     return out
@@ -300,7 +300,7 @@ def bundle(path, key):
             root = inclusion_root(index, older.size, leaf_hash(leaf), [b64(h) for h in proof])
             need(root == older.root, name + ": not in its tree")
             need(consistent(older, head, hashes(stem + ".consistency")), name + ": another log")
-            salt, payload = payloads_of(files[stem + ".payload"])[0]
+            salt, payload = payloads_of(stem + ".payload", files[stem + ".payload"])[0]
             digest = hashlib.sha256(salt + payload).hexdigest()
             need(digest == json.loads(leaf)["payload"], name + ": its payload")
             trust.hand_over(older, payload)
@@ -312,7 +312,8 @@ def bundle(path, key):
     chain, found = Chain(start), []
     while chain.index < end:
         at = "%020d" % chain.index
-        leaves, payloads = leaves_of(files["entries/" + at]), payloads_of(files["payloads/" + at])
+        leaves = leaves_of("entries/" + at, files["entries/" + at])
+        payloads = payloads_of("payloads/" + at, files["payloads/" + at])
         need(leaves and len(leaves) == len(payloads), at + ": entries and payloads differ")
         for leaf, payload in zip(leaves, payloads):
             chain.entry(leaf, payload)
@@ -347,10 +348,10 @@ def directory(path, key):
     chain, hashes = Chain(0), []
     for number in range((head.size + 255) // 256):
         width = min(256, head.size - number * 256)
-        _, data = read("tile/entries", number, width)
+        file, data = read("tile/entries", number, width)
         with open(os.path.join(path, "payload", tile_path(number)), "rb") as opened:
-            payloads = payloads_of(opened.read())
-        leaves = leaves_of(data)[:width]
+            payloads = payloads_of(opened.name, opened.read())
+        leaves = leaves_of(file, data)[:width]
         need(len(leaves) == width and len(payloads) >= width, "entries are missing")
         for leaf, payload in zip(leaves, payloads):
             chain.entry(leaf, payload)
@@ -369,8 +370,9 @@ def directory(path, key):
 
 
 def main():
-    what, key = sys.argv[1], Key(sys.argv[2])
+    what = sys.argv[1]
     try:
+        key = Key(sys.argv[2])
         entries, erased = (directory if os.path.isdir(what) else bundle)(what, key)
     except Bad as problem:
         print("refused: %s" % problem)

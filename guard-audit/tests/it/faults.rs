@@ -2,8 +2,11 @@
 //! ever lost, and the log always opens again.
 
 use crate::support::{CRASHES, Crash, FAULTS, Fault, Memory, all, commit, drafts, key, record};
-use guard_audit::log::{Chains, DirReader, Log, LogKey};
-use std::sync::{Arc, atomic::AtomicU64};
+use guard_audit::log::{Chains, Dir, DirReader, Log, LogKey, verify};
+use std::{
+    fs,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 /// Sizes of commits: within a tile, over its edge, exactly to an edge, several tiles.
 const COMMITS: [u64; 7] = [1, 254, 3, 254, 700, 1, 300];
@@ -57,7 +60,7 @@ fn check(memory: &Memory, key: &LogKey, run: &Run, what: &str) {
     let records = all(Arc::new(memory.clone()), size);
     let expected: Vec<_> = (1..=size).map(|n| record(1, n)).collect();
     assert_eq!(records, expected, "{what}");
-    let report = guard_audit::log::verify(memory, &[key.verifier().clone()], &[]);
+    let report = verify(memory, &[key.verifier().clone()], &[]);
     assert!(report.problems.is_empty(), "{what}: {:?}", report.problems);
     // Goes on from where it is.
     let more = self::run(memory, key, run.head.clone(), size, &[2]);
@@ -87,6 +90,39 @@ fn any_write_may_fail_and_nothing_acknowledged_is_lost() {
         }
     }
     assert!(cases > 500, "{cases}");
+}
+
+#[test]
+fn commits_of_any_length_are_replayed_from_a_directorys_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = key();
+    let mut log = Log::create(Dir::new(dir.path()), &key).unwrap();
+    let mut head = log.head().text().to_owned();
+    let mut size = 0;
+    // Single ones into zeros that were written ahead, long ones over their end, and again.
+    for count in [1, 1, 1000, 1, 1000, 1000, 1, 300, 1] {
+        commit(&mut log, &mut head, &drafts(size, count)).unwrap();
+        size += count;
+    }
+    drop(log);
+    let journals: Vec<_> = fs::read_dir(dir.path().join("journal")).unwrap().collect();
+    let journal = fs::read(journals[0].as_ref().unwrap().path()).unwrap();
+    assert!(journal.ends_with(&[0; 1000]), "nothing was written ahead");
+    let sound = || {
+        let report = verify(&Dir::new(dir.path()), &[key.verifier().clone()], &[]);
+        let torn = report.findings.lines.iter().any(|line| line.contains("journal"));
+        assert!(report.problems.is_empty() && !torn, "{report:?}");
+    };
+    sound();
+    // What only the journal has.
+    for gone in ["tile", "payload"] {
+        fs::remove_dir_all(dir.path().join(gone)).unwrap();
+    }
+    let log = Log::open(Dir::new(dir.path()), &key, head.as_bytes()).unwrap();
+    assert_eq!(log.head().head.size, size);
+    drop(log);
+    assert_eq!(all(Arc::new(Dir::new(dir.path())), size).len() as u64, size);
+    sound();
 }
 
 #[test]

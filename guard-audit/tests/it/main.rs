@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod disk;
 mod faults;
 mod foreign;
 mod support;

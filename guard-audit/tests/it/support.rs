@@ -21,9 +21,15 @@ pub(crate) enum Fault {
     FailsButPersists,
     /// An error, and half of it happened.
     Torn,
+    /// An error, and the second half of it happened: sectors reach a disk in any order.
+    Scattered,
 }
 
-pub(crate) const FAULTS: [Fault; 3] = [Fault::Fails, Fault::FailsButPersists, Fault::Torn];
+pub(crate) const FAULTS: [Fault; 4] =
+    [Fault::Fails, Fault::FailsButPersists, Fault::Torn, Fault::Scattered];
+
+/// Zeros behind what was appended, as a directory writes them ahead.
+const AHEAD: usize = 100;
 
 /// What is left of the files.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +54,8 @@ struct Disk {
     durable: Files,
     /// Names that differ, and how much of what was durable is surely left.
     dirty: BTreeMap<String, usize>,
+    /// Where the next append to a file goes.
+    ends: BTreeMap<String, usize>,
     writes: u64,
     fault: Option<(u64, Fault)>,
     tripped: bool,
@@ -119,7 +127,7 @@ impl Memory {
         self.0.lock().unwrap().seen.keys().cloned().collect()
     }
 
-    fn write(&self, work: impl Fn(&mut Disk, bool)) -> io::Result<()> {
+    fn write(&self, work: impl Fn(&mut Disk, Option<Fault>)) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.writes += 1;
         match disk.fault {
@@ -127,21 +135,27 @@ impl Memory {
                 disk.tripped = true;
                 match fault {
                     Fault::Fails => {}
-                    Fault::FailsButPersists => work(&mut disk, false),
-                    Fault::Torn => work(&mut disk, true),
+                    Fault::FailsButPersists => work(&mut disk, None),
+                    Fault::Torn | Fault::Scattered => work(&mut disk, Some(fault)),
                 }
                 Err(io::Error::other("injected"))
             }
             _ => {
-                work(&mut disk, false);
+                work(&mut disk, None);
                 Ok(())
             }
         }
     }
 }
 
-fn cut(bytes: &[u8], torn: bool) -> &[u8] {
-    if torn { &bytes[..bytes.len() / 2] } else { bytes }
+/// What is left of a write.
+fn left(bytes: &[u8], torn: Option<Fault>) -> Vec<u8> {
+    let half = bytes.len() / 2;
+    match torn {
+        None => bytes.to_vec(),
+        Some(Fault::Scattered) => [&vec![0; half][..], &bytes[half..]].concat(),
+        Some(_) => bytes[..half].to_vec(),
+    }
 }
 
 impl Storage for Memory {
@@ -159,15 +173,15 @@ impl Storage for Memory {
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.write(|disk, torn| {
             // Put in place whole or not at all: torn, only the draft is.
-            let name = if torn { format!("{name}.new") } else { name.to_owned() };
-            disk.seen.insert(name.clone(), cut(bytes, torn).to_vec());
+            let name = if torn.is_some() { format!("{name}.new") } else { name.to_owned() };
+            disk.seen.insert(name.clone(), left(bytes, torn));
             disk.dirty.insert(name, 0);
         })
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.write(|disk, torn| {
-            if torn {
+            if torn.is_some() {
                 return;
             }
             disk.seen.insert(name.into(), bytes.to_vec());
@@ -182,7 +196,7 @@ impl Storage for Memory {
             let offset = usize::try_from(offset).unwrap();
             assert!(file.len() >= offset, "{name}: {} < {offset}", file.len());
             file.truncate(offset);
-            file.extend(cut(bytes, torn));
+            file.extend(left(bytes, torn));
             let left = disk.dirty.entry(name.into()).or_insert(offset);
             *left = offset.min(*left);
         })
@@ -190,15 +204,24 @@ impl Storage for Memory {
 
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.write(|disk, torn| {
+            let end = disk.ends.get(name).copied().unwrap_or_default();
             for files in [&mut disk.seen, &mut disk.durable] {
-                files.entry(name.into()).or_default().extend(cut(bytes, torn));
+                let file = files.entry(name.into()).or_default();
+                file.truncate(end);
+                file.extend(left(bytes, torn));
+                file.extend([0; AHEAD]);
             }
+            disk.ends.insert(name.into(), end + bytes.len());
         })
     }
 
     fn sync(&self, names: &[String]) -> io::Result<()> {
         self.write(|disk, torn| {
-            let names = if torn { &names[..names.len() / 2] } else { names };
+            let names = match torn {
+                None => names,
+                Some(Fault::Scattered) => &names[names.len() / 2..],
+                Some(_) => &names[..names.len() / 2],
+            };
             for name in names {
                 if let Some(bytes) = disk.seen.get(name) {
                     disk.durable.insert(name.clone(), bytes.clone());
@@ -210,7 +233,7 @@ impl Storage for Memory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.write(|disk, torn| {
-            if torn {
+            if torn.is_some() {
                 return;
             }
             let prefix = format!("{name}/");

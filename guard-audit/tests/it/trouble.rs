@@ -4,8 +4,8 @@ use crate::support::{Memory, all, boot, commit, drafts, filled, host, key, recor
 use guard_audit::{
     Event, HoldScope, LogReader as _, Record,
     log::{
-        BATCH_MAX, DirReader, Draft, Log, LogError, LogKey, PAYLOAD_BYTES_MAX, Proof, TileHashes,
-        check_consistency, verify,
+        BATCH_MAX, CLOCK_JUMP_MS, DirReader, Draft, Log, LogError, LogKey, PAYLOAD_BYTES_MAX,
+        Proof, SILENCE_MS, TileHashes, check_consistency, verify,
     },
 };
 use std::sync::{Arc, atomic::AtomicU64};
@@ -326,4 +326,38 @@ fn what_a_host_leaves_out_or_repeats_is_a_problem_and_what_it_lost_a_finding() {
         assert!(findings.contains(expected), "{expected}: {findings}");
     }
     assert_eq!(report.hosts[&host(1)].boots, 2);
+}
+
+#[test]
+fn a_silence_and_a_clock_that_was_set_are_findings_and_a_stop_in_order_is_neither() {
+    let key = key();
+    let run = |stopped: bool, silent_ms: u64, moved_ms: u64| {
+        let mut log = Log::create(Memory::default(), &key).unwrap();
+        let at = 1_700_000_000_000;
+        let mut entry = |sequence: u64, logged: u64, event: Event| {
+            let (boottime_ns, wall) =
+                ((logged - at) * 1_000_000, logged + moved_ms * (sequence - 1));
+            let record = Record { boottime_ns, unix_ms: wall, event, ..record(1, sequence) };
+            let staged = log.stage(&[Draft::new(record).unwrap()], logged).unwrap();
+            log.publish(staged).unwrap();
+        };
+        let lost = Event::Lost { counter: "x".into(), count: 1 };
+        let stop = Event::Stopped { component: "guard-agent".into(), reason: "asked".into() };
+        entry(1, at, if stopped { stop } else { lost.clone() });
+        entry(2, at + silent_ms, lost);
+        drop(log.settle());
+        let report = verify(&*log.storage(), &[key.verifier().clone()], &[]);
+        assert!(report.problems.is_empty(), "{report:?}");
+        report.findings.lines.join("\n")
+    };
+    for (stopped, silent_ms, moved_ms, silence, clock) in [
+        (false, SILENCE_MS, CLOCK_JUMP_MS.unsigned_abs(), false, false),
+        (false, SILENCE_MS + 1, 0, true, false),
+        (true, SILENCE_MS + 1, 0, false, false),
+        (false, 10, CLOCK_JUMP_MS.unsigned_abs() + 1, false, true),
+    ] {
+        let found = run(stopped, silent_ms, moved_ms);
+        assert_eq!(found.contains("silent for 60 s"), silence, "{found}");
+        assert_eq!(found.contains("wall clock was moved by 2001 ms"), clock, "{found}");
+    }
 }

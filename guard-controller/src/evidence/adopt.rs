@@ -12,8 +12,12 @@ use crate::{
     StartError, StoreError,
     db::{Db, Doing as _, parse},
 };
-use guard_audit::log::{
-    Checkpoint, Dir, DirReader, LogKey, RawEntry, Report, TileHashes, checkpoint, leaf_hash, verify,
+use guard_audit::{
+    Record,
+    log::{
+        Checkpoint, Dir, DirReader, Envelope, LogKey, RawEntry, Report, TileHashes, checkpoint,
+        leaf_hash, verify,
+    },
 };
 use guard_model::HostId;
 use sqlx::{Row as _, SqliteConnection};
@@ -94,9 +98,7 @@ pub async fn adopt(state_dir: &Path) -> Result<Report, AdoptError> {
             break;
         }
         at += entries.len() as u64;
-        for entry in entries {
-            insert(&mut tx, entry).await?;
-        }
+        insert(&mut tx, entries).await?;
     }
     rows::set_head(&mut tx, head.text()).await?;
     // A crash before this line changes nothing.
@@ -150,10 +152,19 @@ async fn is_ahead(files: Arc<Dir>, known: &str, head: &Checkpoint) -> Result<(),
     )))
 }
 
-async fn insert(tx: &mut SqliteConnection, entry: RawEntry) -> Result<(), StoreError> {
-    let (leaf, envelope) = (leaf_hash(&entry.leaf), entry.envelope.clone());
-    let at = entry.index;
-    let entry =
-        entry.into_entry().map_err(|error| StoreError::Log { problem: error.to_string() })?;
-    rows::insert(tx, at, &leaf, &envelope, entry.record.as_ref()).await
+async fn insert(tx: &mut SqliteConnection, entries: Vec<RawEntry>) -> Result<(), StoreError> {
+    let mut all: Vec<(u64, [u8; 32], Envelope, Option<Record>)> = Vec::new();
+    for raw in entries {
+        let (leaf, envelope) = (leaf_hash(&raw.leaf), raw.envelope.clone());
+        let entry =
+            raw.into_entry().map_err(|error| StoreError::Log { problem: error.to_string() })?;
+        all.push((entry.index, leaf, envelope, entry.record));
+    }
+    let rows = all.iter().map(|(at, leaf, envelope, record)| rows::Row {
+        at: *at,
+        leaf: *leaf,
+        envelope,
+        record: record.as_ref(),
+    });
+    rows::insert_all(tx, None, &rows.collect::<Vec<_>>()).await
 }

@@ -57,6 +57,16 @@ impl LogKeys {
                 self.promote()?;
             }
         }
+        // A new key could only sign what nobody believes.
+        if let Some(head) = head.filter(|_| !self.path().exists()) {
+            let (path, size) = (self.path(), head.head.size);
+            return Err(StoreError::Log {
+                problem: format!(
+                    "{} is missing, the key of this log of {size} entries: restore it from a backup",
+                    path.display()
+                ),
+            });
+        }
         self.current()
     }
 

@@ -15,13 +15,14 @@ use guard_audit::{
     Event, LogEntry, LogReader, Record,
     log::{
         BATCH_BYTES_MAX, BATCH_MAX, Dir, DirReader, Log, LogError, Proof, RawEntry, Storage as _,
-        TILE_WIDTH, VerifierKey, first_since,
+        TILE_WIDTH, VerifierKey, first_since, own_keys,
     },
     retention::is_needed,
 };
 use guard_model::{BootId, HostId, SessionId};
 use sqlx::Row as _;
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -83,6 +84,7 @@ impl MerkleEvidence {
             log: None,
             size,
             reader: reader.clone(),
+            lasts: HashMap::new(),
         };
         writer.prepare().await?;
         let (commands, receiver) = mpsc::channel(QUEUE);
@@ -169,6 +171,13 @@ impl MerkleEvidence {
     pub(crate) async fn prove(&self, at: u64) -> Result<String, StoreError> {
         let dir = Dir::new(&self.dir);
         blocking(move || Ok(Proof::of_entry(&dir, at)?.to_text())).await
+    }
+
+    /// The keys that ever signed, one a line: for information.
+    pub(crate) async fn keys(&self) -> Result<String, StoreError> {
+        let dir = Dir::new(&self.dir);
+        let keys = blocking(move || own_keys(&dir)).await?;
+        Ok(keys.iter().map(|key| format!("{}\n", key.as_str())).collect())
     }
 
     /// Erases payloads, at ascending positions. The entry that tells of it is in the log already.

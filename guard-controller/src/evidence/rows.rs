@@ -11,7 +11,9 @@ use guard_audit::{
     log::{Chains, Checkpoint, Envelope, HostTip},
 };
 use guard_model::{BootId, HostId, SessionId};
+use serde_json::json;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool};
+use std::collections::BTreeMap;
 
 /// The head; `None` before the first start.
 pub(super) async fn head(tx: &mut SqliteConnection) -> Result<Option<String>, StoreError> {
@@ -30,24 +32,6 @@ pub(super) async fn set_head(tx: &mut SqliteConnection, text: &str) -> Result<()
         .await
         .doing("set the log's head")?;
     Ok(())
-}
-
-/// Sets the head if it is still `before`.
-pub(super) async fn swap_head(
-    tx: &mut SqliteConnection,
-    before: &Checkpoint,
-    after: &Checkpoint,
-) -> Result<(), StoreError> {
-    let done = sqlx::query("UPDATE log_head SET checkpoint = ? WHERE checkpoint = ?")
-        .bind(after.text())
-        .bind(before.text())
-        .execute(tx)
-        .await
-        .doing("swap the log's head")?;
-    match done.rows_affected() {
-        1 => Ok(()),
-        _ => Err(StoreError::Conflict { what: "the evidence log".into() }),
-    }
 }
 
 /// Where the chain of every host stands.
@@ -69,39 +53,77 @@ pub(super) async fn chains(tx: &mut SqliteConnection) -> Result<Chains, StoreErr
     Ok(chains)
 }
 
-/// Adds an entry that the log has.
-pub(super) async fn insert(
+macro_rules! insert {
+    () => {
+        "INSERT INTO log_entries \
+         (log_index, host, boot, sequence, unix_ms, session, event, erased) \
+         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, \
+         value->>7 FROM json_each(?); \
+         INSERT OR REPLACE INTO log_hosts (host, leaf_hash, policy) \
+         SELECT value->>0, value->>1, value->>2 FROM json_each(?)"
+    };
+}
+
+const INSERT: &str = insert!();
+const SWAP_AND_INSERT: &str =
+    concat!("UPDATE log_head SET checkpoint = ? WHERE checkpoint = ?; ", insert!());
+
+/// An entry that the log has, for the index.
+pub(super) struct Row<'a> {
+    pub(super) at: u64,
+    pub(super) leaf: [u8; 32],
+    pub(super) envelope: &'a Envelope,
+    /// `None` once erased.
+    pub(super) record: Option<&'a Record>,
+}
+
+/// Adds entries that the log has, in order, and swaps the head from the first to the second of `heads`
+/// if it is still the first. One call for all of it, however many they are: each costs two changes
+/// of the thread.
+pub(super) async fn insert_all(
     tx: &mut SqliteConnection,
-    at: u64,
-    leaf: &[u8; 32],
-    envelope: &Envelope,
-    record: Option<&Record>,
+    heads: Option<(&Checkpoint, &Checkpoint)>,
+    rows: &[Row<'_>],
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO log_entries (log_index, host, boot, sequence, unix_ms, session, event, erased) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(int(at))
-    .bind(envelope.host.to_string())
-    .bind(envelope.boot.to_string())
-    .bind(int(envelope.seq))
-    .bind(int(record.map_or(envelope.time, |record| record.unix_ms)))
-    .bind(record.and_then(|record| record.session).map(|session| session.to_string()))
-    .bind(&envelope.class)
-    .bind(record.is_none())
-    .execute(&mut *tx)
-    .await
-    .doing("index evidence")?;
-    sqlx::query("INSERT OR REPLACE INTO log_hosts (host, leaf_hash, policy) VALUES (?, ?, ?)")
-        .bind(envelope.host.to_string())
-        .bind(hex::encode(leaf))
-        .bind(&envelope.policy)
+    let entries: Vec<_> = rows.iter().map(Row::to_json).collect();
+    // The last of each host is where its chain stands.
+    let tips: BTreeMap<HostId, &Row<'_>> =
+        rows.iter().map(|row| (row.envelope.host, row)).collect();
+    let tip = |(host, row): (&HostId, &&Row<'_>)| {
+        json!([host, hex::encode(row.leaf), row.envelope.policy])
+    };
+    let tips: Vec<_> = tips.iter().map(tip).collect();
+    let expected = rows.len() + tips.len() + usize::from(heads.is_some());
+    let mut query = sqlx::query(if heads.is_some() { SWAP_AND_INSERT } else { INSERT });
+    if let Some((before, after)) = heads {
+        query = query.bind(after.text()).bind(before.text());
+    }
+    let done = query
+        .bind(serde_json::Value::from(entries).to_string())
+        .bind(serde_json::Value::from(tips).to_string())
         .execute(&mut *tx)
         .await
-        .doing("store a host's chain")?;
-    match record {
-        Some(record) => index::apply(tx, record).await,
-        None => Ok(()),
+        .doing("swap the log's head and index evidence")?;
+    // Each insert is a row or an error: what is missing is the swap.
+    if done.rows_affected() != expected as u64 {
+        return Err(StoreError::Conflict { what: "the evidence log".into() });
+    }
+    index::apply_all(tx, rows.iter().filter_map(|row| row.record)).await
+}
+
+impl Row<'_> {
+    fn to_json(&self) -> serde_json::Value {
+        let Self { at, envelope, record, .. } = *self;
+        json!([
+            int(at),
+            envelope.host,
+            envelope.boot,
+            int(envelope.seq),
+            int(record.map_or(envelope.time, |record| record.unix_ms)),
+            record.and_then(|record| record.session),
+            envelope.class,
+            u8::from(record.is_none()),
+        ])
     }
 }
 

@@ -72,7 +72,12 @@ pub(super) struct Writer {
     /// Committed and published entries: what readers see.
     pub(super) size: Arc<AtomicU64>,
     pub(super) reader: DirReader<Dir>,
+    /// The last sequence of each boot that was appended to since the log was opened.
+    pub(super) lasts: HashMap<(HostId, BootId), u64>,
 }
+
+/// Boots whose last sequence is kept in memory: beyond that, it is looked up again.
+const LASTS_MAX: usize = 10_000;
 
 /// What one commit will have.
 #[derive(Default)]
@@ -131,6 +136,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.lasts.clear();
                 // Dropping it may wait for a thread.
                 if let Some(log) = self.log.take() {
                     let _ = spawn_blocking(move || drop(log)).await;
@@ -163,11 +169,14 @@ impl Writer {
             _ => None,
         };
         let (log, staged, drafts) = stage(log, plan.drafts, rotation.clone()).await?;
-        rows::swap_head(&mut tx, &staged.before, &staged.after).await?;
-        for (entry, draft) in staged.entries.iter().zip(&drafts) {
-            let record = Some(&draft.record);
-            rows::insert(&mut tx, entry.index, &entry.leaf_hash, &entry.envelope, record).await?;
-        }
+        let of_commit = staged.entries.iter().zip(&drafts).map(|(entry, draft)| rows::Row {
+            at: entry.index,
+            leaf: entry.leaf_hash,
+            envelope: &entry.envelope,
+            record: Some(&draft.record),
+        });
+        let heads = Some((&staged.before, &staged.after));
+        rows::insert_all(&mut tx, heads, &of_commit.collect::<Vec<_>>()).await?;
         // A crash before this line: nothing of the batch counts, and nothing was acknowledged.
         tx.commit().await.doing("commit evidence")?;
         // A crash from here on: the next open publishes what the journal has.
@@ -177,6 +186,10 @@ impl Writer {
         }
         self.size.store(log.head().head.size, Ordering::Release);
         self.log = Some(log);
+        if self.lasts.len() > LASTS_MAX {
+            self.lasts.clear();
+        }
+        self.lasts.extend(plan.lasts);
         Ok(done)
     }
 
@@ -189,7 +202,8 @@ impl Writer {
         boot: BootId,
         entries: Vec<Entry>,
     ) -> Result<Appended, StoreError> {
-        let last = match plan.lasts.get(&(host, boot)) {
+        let known = plan.lasts.get(&(host, boot)).or_else(|| self.lasts.get(&(host, boot)));
+        let last = match known {
             Some(last) => *last,
             None => rows::last(tx, host, boot).await?,
         };

@@ -1,7 +1,7 @@
 //! What persons do to the log: erase a payload, replace the key.
 
 use super::Controller;
-use crate::{StoreError, evidence::copies};
+use crate::{ProvenEntry, StoreError, evidence::copies};
 use guard_audit::{Event, log::VerifierKey};
 use std::path::Path;
 
@@ -78,6 +78,21 @@ impl Controller {
     /// There is no such entry, or a file of the log cannot be read.
     pub async fn prove(&self, index: u64) -> Result<String, StoreError> {
         self.inner.evidence.prove(index).await
+    }
+
+    /// What a page verifies of entry `index` by itself.
+    ///
+    /// # Errors
+    /// There is no such entry, or a file of the log cannot be read.
+    pub async fn proven_entry(&self, index: u64) -> Result<ProvenEntry, StoreError> {
+        let evidence = &self.inner.evidence;
+        let payload = evidence.raw(vec![index]).await?.into_iter().next().and_then(|e| e.payload);
+        Ok(ProvenEntry {
+            proof: evidence.prove(index).await?,
+            keys: evidence.keys().await?,
+            payload: payload
+                .and_then(|p| Some((hex::encode(p.salt), String::from_utf8(p.json).ok()?))),
+        })
     }
 
     /// Draws a new key for the log: the old and the new one. The checkpoint that tells of it is

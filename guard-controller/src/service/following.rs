@@ -2,7 +2,7 @@
 
 use super::Controller;
 use crate::{
-    LogHealth, SessionSummary, StoreError,
+    LogHealth, SessionSummary, StoreError, clock,
     db::{Db, Doing as _, sessions},
     search::{Found, Index, ReadEntry, ReadError, SearchFilter},
     sinks::{SinkState, SinkView, reset},
@@ -62,7 +62,9 @@ impl Controller {
     /// Storage failed.
     pub async fn log_health(&self) -> Result<LogHealth, StoreError> {
         let sinks = self.sinks().await?;
+        let logged = self.inner.evidence.last_time().await?;
         Ok(LogHealth {
+            checkpoint_age_ms: logged.map_or(0, |at| clock::unix_ms().saturating_sub(at)),
             waiting: count(self.db(), "SELECT COUNT(*) FROM outbox").await?,
             lost: count(self.db(), "SELECT COUNT(*) FROM search WHERE kind = 'lost'").await?,
             indexed: self.index().indexed(),

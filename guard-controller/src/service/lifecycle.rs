@@ -250,7 +250,8 @@ fn started() -> Event {
 
 fn policy_loaded(controller: &Controller) -> Event {
     let policy = &controller.config().policy;
-    Event::PolicyLoaded { digest: policy.digest().into(), files: policy.files() }
+    let texts = policy.sources().iter().map(|s| (s.file.as_str(), s.text.as_str()));
+    Event::policy_loaded(policy.digest(), texts)
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

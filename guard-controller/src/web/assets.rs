@@ -1,4 +1,4 @@
-//! The three files that pages load, compiled in.
+//! The files that pages load, compiled in.
 
 use super::problem::Problem;
 use crate::web::extract::InPath;
@@ -15,7 +15,7 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset {
         name: "guard.css",
         content_type: "text/css; charset=utf-8",
@@ -25,6 +25,11 @@ const ASSETS: [Asset; 3] = [
         name: "live.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("../../assets/live.js"),
+    },
+    Asset {
+        name: "proof.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../assets/proof.js"),
     },
     Asset {
         name: "icon.svg",

@@ -60,6 +60,9 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, Proble
 async fn log_and_sinks(app: &App, out: &mut Exposition) -> Result<(), Problem> {
     let health = app.controller.log_health().await?;
     out.one("guard_log_entries", "gauge", "Entries of the evidence log.", health.size);
+    let help = "Age of the last signed checkpoint: how long nothing was logged.";
+    let age = health.checkpoint_age_ms;
+    out.one("guard_log_checkpoint_age_milliseconds", "gauge", help, age);
     let unindexed = health.unindexed();
     out.one("guard_log_unindexed", "gauge", "Entries that cannot be searched yet.", unindexed);
     let help = "Own records that are not in the log yet.";

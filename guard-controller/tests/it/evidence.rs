@@ -312,6 +312,62 @@ async fn the_controllers_own_records_have_no_gap_over_restarts() {
     running.shutdown().await;
 }
 
+/// The words with which a controller refuses to start.
+async fn refusal(dir: &std::path::Path) -> String {
+    match guard_controller::Controller::start(crate::support::config(dir)).await {
+        Ok(_) => panic!("it started"),
+        Err(error) => chain(&error),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", chain(cause)))
+}
+
+#[tokio::test]
+async fn a_log_whose_key_is_missing_or_anothers_is_refused_and_no_key_is_made_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let key = running.controller.log_key().unwrap();
+    running.shutdown().await;
+    let (path, kept) = (dir.path().join("state/log.key"), dir.path().join("kept"));
+    std::fs::rename(&path, &kept).unwrap();
+    let said = refusal(dir.path()).await;
+    assert!(said.contains("log.key is missing") && said.contains("backup"), "{said}");
+    assert!(!path.exists(), "a key was made up");
+    let other = log::LogKey::generate(key.name()).unwrap();
+    std::fs::write(&path, other.to_secret_text().as_bytes()).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, private).unwrap();
+    let said = refusal(dir.path()).await;
+    assert!(said.contains("the head"), "{said}");
+    std::fs::rename(&kept, &path).unwrap();
+    let running = start(dir.path()).await;
+    assert_eq!(running.controller.log_key().unwrap().as_str(), key.as_str());
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_host_that_reorders_within_a_batch_has_the_rest_refused_and_nothing_of_it_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut agent = Agent::linked(&running).await;
+    let [one, two, three] = [1, 2, 3].map(|sequence| lost(&agent, sequence));
+    agent.evidence(&[two.clone(), one.clone()]).await;
+    assert_eq!(agent.evidence_ack().await, 0);
+    agent.refused().await;
+    agent.evidence(&[one.clone(), three.clone(), two.clone()]).await;
+    assert_eq!(agent.evidence_ack().await, 1);
+    assert!(agent.refused().await.contains("send from 2"));
+    // The same twice in one batch is one record; another one of that number is refused.
+    let changed = Record { unix_ms: 1, ..two.clone() };
+    agent.evidence(&[two.clone(), two, changed, three]).await;
+    assert_eq!(agent.evidence_ack().await, 2);
+    assert!(agent.refused().await.contains("other content"));
+    assert_eq!(stored(&running, &agent).await, [1, 2]);
+    running.shutdown().await;
+}
+
 #[tokio::test]
 async fn an_erased_holds_row_is_gone_and_one_under_way_is_not_erased() {
     let dir = tempfile::tempdir().unwrap();

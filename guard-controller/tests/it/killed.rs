@@ -95,6 +95,43 @@ async fn a_file_has_no_gap_after_kill_9_in_the_middle_of_delivery() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn standard_output_has_every_event_over_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, file) = (dir.path().join("out"), dir.path().join("sinks.json"));
+    fs::write(&file, r#"{"sinks":[{"name":"s","to":{"kind":"stdout"}}]}"#).unwrap();
+    let lines = || -> Vec<Value> {
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        // A kill may cut a line; it comes again, whole.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    let starts = || lines().iter().filter(|line| line["rpc"].is_string()).count();
+    for round in 1..=ROUNDS {
+        let to = fs::File::options().append(true).create(true).open(&out).unwrap();
+        let program = Program::start_into(dir.path(), &file, to);
+        eventually("it has started", || async { starts() as u64 == round }).await;
+        tokio::time::sleep(Duration::from_millis(60 * round)).await;
+        program.kill().await;
+    }
+    let to = fs::File::options().append(true).create(true).open(&out).unwrap();
+    let program = Program::start_into(dir.path(), &file, to);
+    let indexes = || -> BTreeSet<u64> {
+        lines().iter().filter_map(|line| line["metadata"]["sequence"].as_u64()).collect()
+    };
+    // Each start says more than two things of itself.
+    let least = 2 * ROUNDS;
+    eventually("the rest is there", || async {
+        starts() as u64 == ROUNDS + 1 && indexes().len() as u64 > least
+    })
+    .await;
+    program.kill().await;
+    let mut seen = BTreeSet::new();
+    for index in lines().iter().filter_map(|line| line["metadata"]["sequence"].as_u64()) {
+        assert!(index <= seen.len() as u64, "{index} after {}: a gap", seen.len());
+        seen.insert(index);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_has_no_gap_after_kill_9_in_the_middle_of_delivery() {
     let dir = tempfile::tempdir().unwrap();
     let got: Arc<Mutex<Vec<u64>>> = Arc::default();

@@ -7,6 +7,7 @@ mod approvals;
 mod crash;
 mod enrolment;
 mod evidence;
+mod kafka_secured;
 mod killed;
 mod link;
 mod program;

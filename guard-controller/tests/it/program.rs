@@ -20,18 +20,28 @@ impl Program {
         Self::start_with(dir, &[]).await
     }
 
-    pub(crate) async fn start_with(dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_guard-controller"))
+    fn command(dir: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guard-controller"));
+        command
             .args(["--ui", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--json", "--state"])
             .arg(dir.join("state"))
             .arg("--join-token-file")
             .arg(dir.join("token"))
-            .args(arguments)
-            .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+            .kill_on_drop(true);
+        command
+    }
+
+    /// With sinks, and its standard output in a file.
+    pub(crate) fn start_into(dir: &Path, sinks: &Path, out: std::fs::File) -> Self {
+        let mut command = Self::command(dir);
+        let child = command.arg("--sinks").arg(sinks).stdout(out).spawn().unwrap();
+        Self { child, rpc: ([127, 0, 0, 1], 0).into() }
+    }
+
+    pub(crate) async fn start_with(dir: &Path, arguments: &[&str]) -> Self {
+        let mut command = Self::command(dir);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();

@@ -116,6 +116,18 @@ impl Fake {
 
     /// Record `sequence` of the host: somebody has allowed a hold.
     pub(crate) fn person_decided(&self, sequence: u64, hold_id: HoldId, reason: &str) {
+        let decided = Event::PersonDecided {
+            hold_id,
+            digest: self.view(hold_id).request.digest,
+            verdict: Verdict::Allow,
+            decided_by: "ann".into(),
+            reason: reason.into(),
+        };
+        self.record(sequence, decided);
+    }
+
+    /// One record of the session.
+    pub(crate) fn record(&self, sequence: u64, event: Event) {
         let record = Record {
             host: self.host,
             boot: self.boot,
@@ -123,13 +135,7 @@ impl Fake {
             boottime_ns: sequence,
             unix_ms: now(),
             session: Some(self.session().id),
-            event: Event::PersonDecided {
-                hold_id,
-                digest: self.view(hold_id).request.digest,
-                verdict: Verdict::Allow,
-                decided_by: "ann".into(),
-                reason: reason.into(),
-            },
+            event,
         };
         let entry = Entry { json: serde_json::to_string(&record).unwrap(), record };
         self.wait(self.controller().receive_evidence(self.host, self.boot, vec![entry])).unwrap();

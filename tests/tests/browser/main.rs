@@ -8,6 +8,7 @@ mod fake;
 mod report;
 
 use fake::{Fake, connect, exec, read};
+use guard_audit::log::Dir;
 use guard_controller::Role;
 use guard_model::{Action, HoldState, RawText};
 use guard_tests::webdriver::{Browser, Driver, key};
@@ -201,6 +202,66 @@ fn evidence_is_searched_and_a_sessions_timeline_read_from_first_to_last() {
     assert!(browser.text("#ocsf").unwrap().contains("\"class_uid\": 1001"));
     browser.open(&fake.url("/log")).unwrap();
     assert!(browser.text("#size").unwrap().trim().parse::<u64>().unwrap() > 8);
+    nothing_violated(&browser);
+}
+
+#[test]
+fn an_entry_is_verified_in_the_page_and_what_was_changed_is_refused_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(dir.path());
+    let driver = Driver::start().unwrap();
+    let browser = driver.browser(&dir.path().join("profile"), true).unwrap();
+    sign_in(&browser, &fake.sign_in_url("aud", &[Role::Auditor]));
+    fake.evidence();
+    fake.indexed();
+    let state = || browser.text("#proof-state").unwrap();
+    let becomes = |word: &str| {
+        browser.wait_for(word, |b| Ok(b.text("#proof-state")?.starts_with(word))).unwrap();
+    };
+    // Each place in the tree has another path to the root.
+    let size =
+        guard_audit::log::checkpoint(&Dir::new(fake.controller().log_dir())).unwrap().head.size;
+    for index in 0..size {
+        browser.open(&fake.url(&format!("/evidence/{index}"))).unwrap();
+        becomes("Verified in this page");
+    }
+    let facts = browser.text("#proof-facts").unwrap();
+    for word in [
+        "is in the tree of",
+        "signed by the key that this page came with",
+        "the one that was logged",
+    ] {
+        assert!(facts.contains(word), "{facts}");
+    }
+    browser.resize(1100, 1500).unwrap();
+    browser.screenshot(&artefact("proof.png")).unwrap();
+    let right = fake.controller().log_key().unwrap();
+    let stranger = guard_audit::log::LogKey::generate(right.name()).unwrap();
+    for (key, good) in [(stranger.verifier(), false), (&right, true)] {
+        let set = format!("document.querySelector('#trusted-key').value = '{}'", key.as_str());
+        browser.run(&set).unwrap();
+        browser.click("#verify-proof").unwrap();
+        becomes(if good { "Verified in this page" } else { "NOT verified" });
+    }
+    // One character of each thing that is verified.
+    for change in [
+        "d.payload = d.payload.replace('unix_ms', 'unix_mz')",
+        "d.salt = d.salt.replace(/^./, (c) => c === '0' ? '1' : '0')",
+        "d.proof = d.proof.replace(/extra ./, (t) => t === 'extra A' ? 'extra B' : 'extra A')",
+        "d.proof = d.proof.replace(/(\\n[A-Za-z0-9+\\/]{20})(.)/, (t, a, c) => a + (c === 'A' ? 'B' : 'A'))",
+        "d.proof = d.proof.replace(/(\\u2014 .{60})(.)/, (t, a, c) => a + (c === 'A' ? 'B' : 'A'))",
+        "d.proof = d.proof.replace(/index [0-9]+/, 'index 0')",
+        "document.querySelector('#leaf-hash').textContent = '00'.repeat(32)",
+    ] {
+        browser.open(&fake.url(&format!("/evidence/{}", size - 2))).unwrap();
+        becomes("Verified in this page");
+        browser
+            .run(&format!("const d = document.querySelector('#proof').dataset; {change}"))
+            .unwrap();
+        browser.click("#verify-proof").unwrap();
+        becomes("NOT verified");
+        assert!(browser.count("#proof-state.bad").unwrap() == 1, "{change}: {}", state());
+    }
     nothing_violated(&browser);
 }
 

@@ -23,6 +23,9 @@ fn a_bundles_report_is_opened_and_says_what_is_proven_and_what_never_is() {
     fake.evidence();
     let hold = fake.hold(1, connect("203.0.113.9", 443));
     fake.person_decided(9, hold, REASON);
+    let policy = |text: &str| Event::policy_loaded(text, [("team.cedar", text)].into_iter());
+    fake.record(10, policy("permit (principal, action, resource);\n// tab\tand <b>bold</b>\n"));
+    fake.record(11, policy("forbid (principal, action, resource);\n// tab\tand <b>bold</b>\n"));
     let secret = Event::Lost { counter: "a-secret".into(), count: 1 };
     let at = fake.wait(async {
         controller.audit(secret).await.unwrap();
@@ -61,7 +64,9 @@ fn a_bundles_report_is_opened_and_says_what_is_proven_and_what_never_is() {
         (REASON, "the decision, with the words as they are"),
         ("ticket 97", "the erasure"),
         ("matter 97", "the legal hold"),
-        ("Policies: 1", "the controller's policy"),
+        ("Policies: 3", "the controller's policy and the host's"),
+        ("Changes of policies: 1", "how the host's changed"),
+        ("- permit (principal, action, resource);\n+ forbid (principal", "line by line"),
         ("NIST 800-53", "controls"),
         ("guard audit verify", "how to verify"),
     ] {

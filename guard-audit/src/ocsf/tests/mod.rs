@@ -54,8 +54,15 @@ fn every_variant_of_event_and_action_is_a_valid_ocsf_event() {
             errors.extend(schemas.errors(&event));
         }
     }
-    println!("OCSF {}: {} event variants, {} actions", schemas.version, sampled.len(), names.len());
-    println!("{count} events validated against {} classes, {} errors", schemas.len(), errors.len());
+    println!(
+        "OCSF {}: {} variants of Event, {} kinds of action: {count} events validated against {} \
+         classes, errors {}",
+        schemas.version,
+        sampled.len(),
+        names.len(),
+        schemas.len(),
+        errors.len()
+    );
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(sampled, variants_of::<Event>("event"), "each variant of Event needs a sample");
     let variant = |action: &Action| {

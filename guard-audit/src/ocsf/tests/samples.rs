@@ -302,7 +302,10 @@ pub(crate) fn table() -> Vec<(Event, [u64; 5])> {
         (changed("approved"), [6003, 3, 1, 8, 1]),
         (changed("rejected"), [6003, 3, 2, 25, 2]),
         (changed("expired"), [6003, 3, 2, 26, 2]),
-        (Event::PolicyLoaded { digest: "d".into(), files: vec![] }, [3004, 3, 3, 17, 1]),
+        (
+            Event::PolicyLoaded { digest: "d".into(), files: vec![], texts: vec![] },
+            [3004, 3, 3, 17, 1],
+        ),
         (auth("password", true), [3002, 1, 1, 1, 1]),
         (auth("sign_out", true), [3002, 2, 1, 1, 1]),
         (Event::DecisionRefused { hold_id: None, why: "key".into() }, [2004, 1, 2, 2, 2]),

@@ -239,6 +239,8 @@ shapes! {
     LogHealth {
         /// Entries of the log.
         size: u64,
+        /// Age of its checkpoint: how long nothing was logged, ms.
+        checkpoint_age_ms: u64,
         /// Entries of them that can be searched.
         indexed: u64,
         /// The controller's own records that are not in the log yet.

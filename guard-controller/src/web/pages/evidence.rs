@@ -5,7 +5,7 @@ use super::{
     timeline::{Line, line},
 };
 use crate::{
-    HostView, LogHealth, SessionSummary,
+    HostView, LogHealth, ProvenEntry, SessionSummary,
     search::{ReadEntry, SearchFilter},
     web::{
         App,
@@ -26,7 +26,7 @@ use serde::Deserialize;
 use std::{collections::HashMap, sync::Arc};
 
 /// Records that the form offers as kinds.
-const RECORDS: &[&str] = &[
+pub(crate) const RECORDS: &[&str] = &[
     "decided",
     "blocked",
     "held",
@@ -35,6 +35,8 @@ const RECORDS: &[&str] = &[
     "withdrawn",
     "approval_changed",
     "decision_refused",
+    "enforcement_ended",
+    "tampered",
     "session_started",
     "session_ended",
     "forked",
@@ -170,6 +172,8 @@ struct EntryPage {
     /// The record and its OCSF event, as people read JSON.
     record: Option<String>,
     ocsf: String,
+    /// What the page verifies; or why there is none.
+    proven: Result<ProvenEntry, String>,
 }
 
 /// `GET /evidence/{id}`.
@@ -179,6 +183,7 @@ pub(crate) async fn entry(
     InPath(index): InPath<u64>,
 ) -> Result<Response, Problem> {
     let read = app.controller.log_entry(index).await?.ok_or_else(|| no_entry(index))?;
+    let proven = app.controller.proven_entry(index).await;
     let pretty = |value| serde_json::to_string_pretty(&value).map_err(|e| Problem::internal(&e));
     let record = read.entry.record.as_ref().map(serde_json::to_value).transpose();
     page(&EntryPage {
@@ -187,6 +192,7 @@ pub(crate) async fn entry(
         leaf_hash: hex::encode(read.entry.leaf_hash),
         record: record.map_err(|e| Problem::internal(&e))?.map(pretty).transpose()?,
         ocsf: pretty(serde_json::Value::Object(read.event.as_map().clone()))?,
+        proven: proven.map_err(|error| crate::evidence::chain_of(&error)),
     })
 }
 

@@ -182,6 +182,8 @@ async fn the_logs_health_and_the_metrics_tell_of_every_sink() {
     same_fields("health", &health, schema::LogHealth::FIELDS);
     same_fields("sink", &health["sinks"][0], schema::Sink::FIELDS);
     let page = web.get(&admin, "/log").await.text;
+    assert!(health["checkpoint_age_ms"].as_u64().unwrap() < 60_000, "{health}");
+    assert!(page.contains("Last checkpoint"), "{page}");
     assert!(page.contains("up to date") && page.contains("No such file or directory"), "{page}");
     let token = web.bearer("adm").await;
     let request = asked(&Browser::default(), Method::GET, "/metrics")
@@ -191,6 +193,10 @@ async fn the_logs_health_and_the_metrics_tell_of_every_sink() {
     let lag = "guard_sink_lag_entries{sink=\"broken\",kind=\"file\"} ";
     let line = metrics.text.lines().find_map(|line| line.strip_prefix(lag)).unwrap();
     assert!(line.parse::<u64>().unwrap() > 0);
+    let age = metrics.text.lines().find_map(|line| {
+        line.strip_prefix("guard_log_checkpoint_age_milliseconds ")?.parse::<u64>().ok()
+    });
+    assert!(age.is_some_and(|age| age < 60_000), "{age:?}");
     assert!(metrics.text.contains("guard_sink_failing{sink=\"works\",kind=\"file\"} 0"));
     well_formed(&metrics.text);
     let replay = serde_json::json!({ "from": 0 });
@@ -198,6 +204,19 @@ async fn the_logs_health_and_the_metrics_tell_of_every_sink() {
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     let answer = web.post_json(&admin, "/api/v1/sinks/nobody/replay", &replay).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+/// The form offers every record that there is, so that none can be overlooked.
+#[test]
+fn the_search_form_offers_every_kind_of_record() {
+    let Err(error) = serde_json::from_str::<Event>(r#"{"event":"?"}"#) else { panic!("a record") };
+    let error = error.to_string();
+    let mut all: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+    let mut offered = crate::web::pages::evidence::RECORDS.to_vec();
+    all.sort_unstable();
+    offered.sort_unstable();
+    assert!(all.len() > 20, "{error}");
+    assert_eq!(all, offered);
 }
 
 #[tokio::test]
