@@ -8,6 +8,7 @@ mod canary;
 mod demo;
 mod figures;
 mod fuzz;
+mod noise;
 mod run;
 mod setup;
 mod test;
@@ -53,6 +54,8 @@ enum Verb {
     Figures(figures::Arguments),
     /// Kills and upgrades guard-agent in a VM under forbidden actions; none may pass
     Canary(canary::Arguments),
+    /// Signals, kills and traces who is held in a VM; nobody may be lost, and nothing left behind
+    Noise(noise::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
+        Verb::Noise(arguments) => noise::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {
