@@ -71,7 +71,7 @@ fn summary(figures: &NoiseFigures) -> String {
         attempts.begun
     );
     out += &format!(
-        "  allowed {}, denied {}, killed {} (in {} of {} processes), lost {}, wrong {}, as 513 {}, slowest {:.1} s\n",
+        "  allowed {}, denied {}, killed {} (in {} of {} processes), lost {}, wrong {}, as 513 {}, forks refused {}, slowest {:.1} s\n",
         attempts.allowed,
         attempts.denied,
         attempts.killed,
@@ -80,6 +80,7 @@ fn summary(figures: &NoiseFigures) -> String {
         attempts.lost,
         attempts.wrong,
         attempts.seen_513,
+        attempts.forks_refused,
         attempts.slowest_ms as f64 / 1000.0
     );
     for (what, counts) in [

@@ -29,6 +29,8 @@ pub struct Attempts {
     pub processes: u64,
     /// Of these, killed.
     pub processes_killed: u64,
+    /// Threads and processes that were not made, because their label could not be kept (`EPERM`).
+    pub forks_refused: u64,
     /// The longest that one took to come back, ms.
     pub slowest_ms: u64,
     /// The first of those that went wrong, in words.
@@ -52,6 +54,7 @@ impl Attempts {
             (&mut self.interrupted, other.interrupted),
             (&mut self.processes, other.processes),
             (&mut self.processes_killed, other.processes_killed),
+            (&mut self.forks_refused, other.forks_refused),
         ] {
             *to += from;
         }

@@ -81,8 +81,11 @@ const WAYS: [Way; 30] = [
     way(
         14,
         "another cgroup",
-        &["what_runs_in_a_selected_cgroup_is_a_session"],
-        "moving: not tried",
+        &[
+            "a_session_that_moves_to_another_cgroup_is_still_held",
+            "what_runs_in_a_selected_cgroup_is_a_session",
+        ],
+        "CLONE_INTO_CGROUP: not tried",
     ),
     way(15, "daemons, login files, hooks", &[TREE], "the shipped policy: unit tests only"),
     way(16, "DNS", &[], "only what connects to a resolver is decided"),

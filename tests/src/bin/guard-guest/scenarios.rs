@@ -47,6 +47,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_denied_truncation_leaves_the_content", hold::truncate_denied),
     ("an_unnamed_file_is_created_once_approved", hold::tmpfile),
     ("an_orphan_in_a_session_of_its_own_is_still_held", hold::orphan),
+    ("a_session_that_moves_to_another_cgroup_is_still_held", hold::other_cgroup),
     ("the_init_of_a_pid_namespace_is_held", hold::pid_namespace),
     ("a_failed_fork_does_not_free_the_session", hold::failed_fork),
     ("a_spoofed_name_changes_nothing", hold::spoofed_name),

@@ -23,6 +23,8 @@ const PROCESSES: usize = 8;
 const THREADS: usize = 3;
 /// Attempts of a thread before it ends and another takes its place.
 const TURNS: u64 = 6;
+/// Most attempts to start a process.
+const FORKS_MAX: u32 = 100;
 /// Pause between two looks for processes that have ended.
 const PAUSE: Duration = Duration::from_millis(5);
 /// [`Attempt::outcome`] until there is one, and of one whose child was killed.
@@ -42,6 +44,9 @@ struct Attempt {
 /// All attempts.
 struct Board {
     next: &'static AtomicU64,
+    /// Forks that ended with `EPERM`, and otherwise.
+    refused: &'static AtomicU64,
+    failed: &'static AtomicU64,
     attempts: &'static [Attempt],
     dir: String,
     seed: u64,
@@ -128,14 +133,27 @@ fn make_directory(path: &str) -> Result<(), String> {
 /// Starts a process that attempts until there is nothing left.
 fn worker(board: &Board) -> Result<libc::pid_t, String> {
     // SAFETY: this process has one thread.
-    match unsafe { libc::fork() } {
+    let fork = || unsafe { libc::fork() };
+    let mut pid = fork();
+    for _ in 0..FORKS_MAX {
+        if pid >= 0 {
+            break;
+        }
+        board.not_forked(std::io::Error::last_os_error().raw_os_error());
+        thread::sleep(PAUSE);
+        pid = fork();
+    }
+    match pid {
         0 => {
             // SAFETY: a NUL-terminated text of less than 16 bytes.
             unsafe { libc::prctl(libc::PR_SET_NAME, c"noise-worker".as_ptr()) };
             while board.has_more() {
                 thread::scope(|scope| {
                     for _ in 0..THREADS {
-                        scope.spawn(|| (0..TURNS).for_each(|_| board.turn()));
+                        let turns = || (0..TURNS).for_each(|_| board.turn());
+                        if let Err(error) = thread::Builder::new().spawn_scoped(scope, turns) {
+                            board.not_forked(error.raw_os_error());
+                        }
                     }
                 });
             }
@@ -149,7 +167,7 @@ fn worker(board: &Board) -> Result<libc::pid_t, String> {
 
 impl Board {
     fn new(n: usize, dir: &str, seed: u64) -> Result<Self, String> {
-        let bytes = size_of::<AtomicU64>() + n * size_of::<Attempt>();
+        let bytes = 3 * size_of::<AtomicU64>() + n * size_of::<Attempt>();
         let (access, kind) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping at a place of the kernel's choice.
@@ -158,19 +176,25 @@ impl Board {
             return Err(told(&std::io::Error::last_os_error()));
         }
         // SAFETY: zeroed, never unmapped, aligned to a page, and large enough; atomics may be shared.
-        let (next, attempts) = unsafe {
-            let next = &*at.cast::<AtomicU64>();
-            let first = at.cast::<u8>().add(size_of::<AtomicU64>()).cast::<Attempt>();
-            (next, std::slice::from_raw_parts(first, n))
+        let ([next, refused, failed], attempts) = unsafe {
+            let counters: &[AtomicU64; 3] = &*at.cast();
+            let first = at.cast::<u8>().add(size_of_val(counters)).cast::<Attempt>();
+            (counters, std::slice::from_raw_parts(first, n))
         };
         for attempt in attempts {
             attempt.outcome.store(NONE, SeqCst);
         }
-        Ok(Self { next, attempts, dir: dir.to_owned(), seed })
+        Ok(Self { next, refused, failed, attempts, dir: dir.to_owned(), seed })
     }
 
     fn has_more(&self) -> bool {
         self.next.load(SeqCst) < self.attempts.len() as u64
+    }
+
+    /// Counts a thread or process that was not made.
+    fn not_forked(&self, errno: Option<i32>) {
+        let counter = if errno == Some(libc::EPERM) { self.refused } else { self.failed };
+        counter.fetch_add(1, SeqCst);
     }
 
     /// One attempt by this thread, or by a child of it.
@@ -183,17 +207,52 @@ impl Board {
         let Some(act) = Act::new(kind, i, &self.dir) else { return };
         let is_exec = matches!(kind, Kind::Exec | Kind::ExecDenied);
         if is_exec || mix(i, !self.seed).is_multiple_of(8) {
-            return in_a_child(attempt, &act);
+            return self.in_a_child(attempt, &act);
         }
         // SAFETY: no pointers.
         attempt.begin(unsafe { libc::getpid() });
         attempt.finish(act.attempt());
     }
 
+    /// Forks; the child attempts, and this thread waits for it.
+    fn in_a_child(&self, attempt: &Attempt, act: &Act) {
+        // SAFETY: the child makes system calls and stores, and leaves; it takes no lock and no memory.
+        match unsafe { libc::fork() } {
+            0 => {
+                // SAFETY: no pointers.
+                attempt.begin(unsafe { libc::getpid() });
+                // An exec that is done never comes back.
+                attempt.finish(act.attempt());
+                // SAFETY: no pointers.
+                unsafe { libc::_exit(0) }
+            }
+            pid if pid > 0 => {
+                let Some(status) = has_ended(pid) else { return };
+                if attempt.outcome.load(SeqCst) == NONE && attempt.start_ns.load(SeqCst) != 0 {
+                    match status {
+                        Status::Exited(0) => attempt.finish(0),
+                        Status::Killed => attempt.finish(KILLED),
+                        Status::Exited(_) => {}
+                    }
+                }
+                // SAFETY: null: how it ended is known.
+                unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+            }
+            // Nothing was begun.
+            _ => self.not_forked(std::io::Error::last_os_error().raw_os_error()),
+        }
+    }
+
     /// Who came back, who was killed, and who is missing.
     fn account(&self, ended: &HashMap<libc::pid_t, i32>, seen: &mut Attempts) {
         let is_killed =
             |status: &i32| libc::WIFSIGNALED(*status) && libc::WTERMSIG(*status) == libc::SIGKILL;
+        seen.forks_refused = self.refused.load(SeqCst);
+        let failed = self.failed.load(SeqCst);
+        if failed > 0 {
+            (seen.wrong, seen.begun) = (seen.wrong + failed, seen.begun + failed);
+            seen.example(|| format!("{failed} forks failed otherwise than with EPERM"));
+        }
         seen.processes_killed = ended.values().filter(|status| is_killed(status)).count() as u64;
         for (pid, status) in ended {
             if !is_killed(status) && *status != 0 {
@@ -249,35 +308,6 @@ impl Attempt {
     fn finish(&self, outcome: i32) {
         self.end_ns.store(monotonic_ns(), SeqCst);
         self.outcome.store(outcome, SeqCst);
-    }
-}
-
-/// Forks; the child attempts, and this thread waits for it.
-fn in_a_child(attempt: &Attempt, act: &Act) {
-    // SAFETY: the child makes system calls and stores, and leaves; it takes no lock and no memory.
-    match unsafe { libc::fork() } {
-        0 => {
-            // SAFETY: no pointers.
-            attempt.begin(unsafe { libc::getpid() });
-            // An exec that is done never comes back.
-            attempt.finish(act.attempt());
-            // SAFETY: no pointers.
-            unsafe { libc::_exit(0) }
-        }
-        pid if pid > 0 => {
-            let Some(status) = has_ended(pid) else { return };
-            if attempt.outcome.load(SeqCst) == NONE && attempt.start_ns.load(SeqCst) != 0 {
-                match status {
-                    Status::Exited(0) => attempt.finish(0),
-                    Status::Killed => attempt.finish(KILLED),
-                    Status::Exited(_) => {}
-                }
-            }
-            // SAFETY: null: how it ended is known.
-            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-        }
-        // Nothing was begun.
-        _ => {}
     }
 }
 
