@@ -1,6 +1,7 @@
 //! The scenarios of the VM matrix. Each is named as a sentence about behaviour; SPECIFICATION.md names
 //! the promise that it enforces.
 
+mod budget;
 mod code;
 mod exec;
 mod failure;
@@ -92,6 +93,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
     ("pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on", survival::pins),
+    ("every_program_costs_the_verifier_no_more_than_its_budget", budget::within),
     ("a_full_ring_buffer_denies_and_counts", limit::ring_full),
     // From here on nothing is enforced.
     ("only_a_deliberate_end_by_root_with_a_reason_ends_enforcement", survival::deliberate_end),
