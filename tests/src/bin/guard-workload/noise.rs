@@ -147,7 +147,9 @@ impl Noise {
                 ptrace(libc::PTRACE_DETACH, tid, 0);
                 break;
             }
-            ptrace(libc::PTRACE_CONT, tid, signal);
+            // The trap of an exec is the tracer's own.
+            let handed_on = if signal == libc::SIGTRAP { 0 } else { signal };
+            ptrace(libc::PTRACE_CONT, tid, handed_on);
         }
         kill(pid, libc::SIGCONT);
         Ok(())

@@ -245,8 +245,11 @@ impl Board {
 
     /// Who came back, who was killed, and who is missing.
     fn account(&self, ended: &HashMap<libc::pid_t, i32>, seen: &mut Attempts) {
-        let is_killed =
-            |status: &i32| libc::WIFSIGNALED(*status) && libc::WTERMSIG(*status) == libc::SIGKILL;
+        // An exec under a tracer of the old kind raises SIGTRAP, which ends whom his tracer leaves before that.
+        let by_noise = [libc::SIGKILL, libc::SIGTRAP];
+        let is_killed = |status: &i32| {
+            libc::WIFSIGNALED(*status) && by_noise.contains(&libc::WTERMSIG(*status))
+        };
         seen.forks_refused = self.refused.load(SeqCst);
         let failed = self.failed.load(SeqCst);
         if failed > 0 {
