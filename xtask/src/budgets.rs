@@ -23,7 +23,7 @@ const TIMEOUT_S: u64 = 300;
     after_help = "Fails if a program is more than a tenth over its budget in tests/budgets/, has none, or is not loaded."
 )]
 pub(crate) struct Arguments {
-    /// Only this kernel (repeatable); 6.18 is measured only where it is named
+    /// Only this kernel (repeatable)
     #[arg(long, value_name = "V")]
     kernel: Vec<Kernel>,
     /// Make what was measured the budget

@@ -9,6 +9,7 @@ mod demo;
 mod evidence;
 mod figures;
 mod fuzz;
+mod noise;
 mod run;
 mod setup;
 mod test;
@@ -56,6 +57,8 @@ enum Verb {
     Canary(canary::Arguments),
     /// Shows that the evidence log keeps what it promises: kill -9, flipped bits, OCSF
     Evidence(evidence::Arguments),
+    /// Signals, kills and traces who is held in a VM; nobody may be lost, and nothing left behind
+    Noise(noise::Arguments),
     /// Shows Guard: a scripted coding agent in a VM, its holds in your browser
     Demo(demo::Arguments),
 }
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Verb::Figures(arguments) => figures::run(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
         Verb::Evidence(arguments) => evidence::run(&arguments),
+        Verb::Noise(arguments) => noise::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

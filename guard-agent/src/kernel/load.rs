@@ -10,6 +10,7 @@ use super::{
     keeper::{self, Keeper},
     pins::{self, Generation},
     programs::{PROGRAMS, Spec},
+    prototype::Prototypes,
     quirk::loses_task_storage,
     ring::EventSource,
     wire::Wire,
@@ -85,6 +86,14 @@ pub enum LoadError {
     /// The kernel's BTF could not be used.
     #[error("kernel type information at {BTF} is unusable")]
     BadBtf(#[source] BtfError),
+    /// The kernel's BTF does not say what its hooks take.
+    #[error("kernel type information at {path} is unusable: {why}")]
+    Prototypes {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// bpffs is not there.
     #[error("{path} is not a bpf file system: `mount -t bpf bpf {BPFFS}`")]
     NoBpffs {
@@ -230,6 +239,9 @@ fn attach_all(
     let failed = pin_failed(directory);
     let generation = Generation::create(directory, &config.object).map_err(&failed)?;
     let btf = Btf::from_sys_fs().map_err(LoadError::BadBtf)?;
+    let types = fs::read(BTF).map_err(LoadError::NoBtf)?;
+    let prototypes =
+        Prototypes::parse(&types).map_err(|why| LoadError::Prototypes { path: BTF.into(), why })?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).allow_unsupported_maps();
     loader.map_max_entries("EVENTS", config.ring_bytes);
@@ -242,7 +254,10 @@ fn attach_all(
     configure(config, open_map(place, "CONFIG")?)?;
     for spec in &PROGRAMS {
         let start = Instant::now();
-        let attached = attach(&mut object, spec.program, spec.hook, &btf, &generation);
+        let attached = prototypes
+            .check(spec.hook, spec.takes)
+            .map_err(Refused::from)
+            .and_then(|()| attach(&mut object, spec.program, spec.hook, &btf, &generation));
         tracing::debug!(program = spec.program, took_ms = start.elapsed().as_millis(), "tried");
         match attached {
             Ok(()) => {

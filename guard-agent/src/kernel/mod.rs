@@ -9,6 +9,7 @@ mod keeper;
 pub mod load;
 mod pins;
 mod programs;
+mod prototype;
 mod quirk;
 mod ring;
 mod sys;

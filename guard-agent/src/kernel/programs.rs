@@ -1,5 +1,7 @@
 //! The programs of the object: which hook each is for, and what it decides.
 
+use super::prototype::Takes::{self, Address, Number, Struct};
+
 /// One program of the object.
 pub(super) struct Spec {
     pub(super) program: &'static str,
@@ -9,10 +11,12 @@ pub(super) struct Spec {
     pub(super) essential: bool,
     /// Not every kernel of the matrix has the hook; without it another hook sees the same.
     pub(super) newer: bool,
+    /// Which arguments of the hook it reads, and what it takes them for (K5).
+    pub(super) takes: &'static [(usize, Takes)],
 }
 
 const fn spec(program: &'static str, action: &'static str) -> Spec {
-    Spec { program, hook: program, action, essential: false, newer: false }
+    Spec { program, hook: program, action, essential: false, newer: false, takes: &[] }
 }
 
 /// A further program on a hook that has one already.
@@ -28,66 +32,95 @@ const fn newer(program: &'static str, action: &'static str) -> Spec {
     Spec { newer: true, ..spec(program, action) }
 }
 
+impl Spec {
+    const fn takes(self, takes: &'static [(usize, Takes)]) -> Self {
+        Self { takes, ..self }
+    }
+}
+
 /// In the order of attaching: labels are inherited before anything asks for one.
 pub(super) const PROGRAMS: [Spec; 57] = [
-    lineage("task_alloc"),
-    lineage("bprm_committed_creds"),
-    // It keeps the second copy of a label, which a kernel before 6.12 needs.
-    lineage("sched_process_fork"),
+    lineage("task_alloc").takes(&[(0, Struct("task_struct")), (1, Number)]),
+    lineage("bprm_committed_creds").takes(&[(0, Struct("linux_binprm"))]),
+    // It keeps the second copy of a label, which most kernels need (`quirk.rs`).
+    lineage("sched_process_fork").takes(&[(1, Struct("task_struct"))]),
     spec("sched_process_exit", "lineage"),
-    spec("bprm_check_security", "exec"),
-    further("exec_loader", "file_open", "exec"),
-    spec("file_open", "open"),
-    spec("path_mknod", "open"),
-    spec("path_unlink", "unlink"),
-    spec("path_rmdir", "rmdir"),
-    spec("path_mkdir", "mkdir"),
-    spec("path_symlink", "symlink"),
-    spec("path_link", "link"),
-    spec("path_rename", "rename"),
-    spec("path_chmod", "chmod"),
-    spec("path_chown", "chown"),
-    spec("path_truncate", "truncate"),
-    spec("inode_setxattr", "xattr"),
-    spec("inode_removexattr", "xattr"),
-    newer("inode_set_acl", "xattr"),
-    newer("inode_remove_acl", "xattr"),
-    spec("file_receive", "receive"),
-    spec("mmap_file", "map"),
-    spec("file_mprotect", "map"),
-    spec("socket_create", "socket"),
-    spec("socket_bind", "bind"),
-    spec("socket_listen", "listen"),
-    spec("socket_connect", "connect"),
-    spec("socket_sendmsg", "send"),
-    spec("task_kill", "signal"),
-    spec("ptrace_access_check", "ptrace"),
-    spec("task_setnice", "control"),
-    spec("task_setioprio", "control"),
-    spec("task_setscheduler", "control"),
-    spec("task_movememory", "control"),
-    spec("task_prlimit", "control"),
-    spec("file_fcntl", "control"),
-    spec("file_ioctl", "control"),
-    newer("file_ioctl_compat", "control"),
-    spec("capable", "capability"),
+    spec("bprm_check_security", "exec").takes(&[(0, Struct("linux_binprm"))]),
+    further("exec_loader", "file_open", "exec").takes(&[(0, Struct("file"))]),
+    spec("file_open", "open").takes(&[(0, Struct("file"))]),
+    spec("path_mknod", "open").takes(&[(0, Struct("path")), (1, Struct("dentry")), (2, Number)]),
+    spec("path_unlink", "unlink").takes(&[(0, Struct("path")), (1, Struct("dentry"))]),
+    spec("path_rmdir", "rmdir").takes(&[(0, Struct("path")), (1, Struct("dentry"))]),
+    spec("path_mkdir", "mkdir").takes(&[(0, Struct("path")), (1, Struct("dentry"))]),
+    spec("path_symlink", "symlink").takes(&[
+        (0, Struct("path")),
+        (1, Struct("dentry")),
+        (2, Address),
+    ]),
+    spec("path_link", "link").takes(&[
+        (0, Struct("dentry")),
+        (1, Struct("path")),
+        (2, Struct("dentry")),
+    ]),
+    spec("path_rename", "rename").takes(&[
+        (0, Struct("path")),
+        (1, Struct("dentry")),
+        (2, Struct("path")),
+        (3, Struct("dentry")),
+        (4, Number),
+    ]),
+    spec("path_chmod", "chmod").takes(&[(0, Struct("path")), (1, Number)]),
+    spec("path_chown", "chown").takes(&[(0, Struct("path")), (1, Number), (2, Number)]),
+    spec("path_truncate", "truncate").takes(&[(0, Struct("path"))]),
+    spec("inode_setxattr", "xattr").takes(&[(1, Struct("dentry")), (2, Address), (4, Number)]),
+    spec("inode_removexattr", "xattr").takes(&[(1, Struct("dentry")), (2, Address)]),
+    newer("inode_set_acl", "xattr").takes(&[
+        (1, Struct("dentry")),
+        (2, Address),
+        (3, Struct("posix_acl")),
+    ]),
+    newer("inode_remove_acl", "xattr").takes(&[(1, Struct("dentry")), (2, Address)]),
+    spec("file_receive", "receive").takes(&[(0, Struct("file"))]),
+    spec("mmap_file", "map").takes(&[(0, Struct("file")), (2, Number), (3, Number)]),
+    spec("file_mprotect", "map").takes(&[(0, Struct("vm_area_struct")), (2, Number)]),
+    spec("socket_create", "socket").takes(&[(0, Number), (1, Number), (2, Number), (3, Number)]),
+    spec("socket_bind", "bind").takes(&[(0, Struct("socket")), (1, Address), (2, Number)]),
+    spec("socket_listen", "listen").takes(&[(0, Struct("socket"))]),
+    spec("socket_connect", "connect").takes(&[(0, Struct("socket")), (1, Address), (2, Number)]),
+    spec("socket_sendmsg", "send").takes(&[(0, Struct("socket")), (1, Struct("msghdr"))]),
+    spec("task_kill", "signal").takes(&[(0, Struct("task_struct")), (2, Number)]),
+    spec("ptrace_access_check", "ptrace").takes(&[(0, Struct("task_struct")), (1, Number)]),
+    spec("task_setnice", "control").takes(&[(0, Struct("task_struct"))]),
+    spec("task_setioprio", "control").takes(&[(0, Struct("task_struct"))]),
+    spec("task_setscheduler", "control").takes(&[(0, Struct("task_struct"))]),
+    spec("task_movememory", "control").takes(&[(0, Struct("task_struct"))]),
+    spec("task_prlimit", "control").takes(&[(2, Number)]),
+    spec("file_fcntl", "control").takes(&[(1, Number), (2, Number)]),
+    spec("file_ioctl", "control").takes(&[(0, Struct("file")), (1, Number)]),
+    newer("file_ioctl_compat", "control").takes(&[(0, Struct("file")), (1, Number)]),
+    spec("capable", "capability").takes(&[(2, Number)]),
     spec("userns_create", "user_namespace"),
-    spec("sb_mount", "mount"),
-    spec("move_mount", "mount"),
-    spec("sb_umount", "unmount"),
-    spec("sb_pivotroot", "chroot"),
-    spec("path_chroot", "chroot"),
-    spec("kernel_read_file", "module"),
-    spec("kernel_load_data", "module"),
-    spec("bpf", "bpf"),
+    spec("sb_mount", "mount").takes(&[
+        (0, Address),
+        (1, Struct("path")),
+        (2, Address),
+        (3, Number),
+    ]),
+    spec("move_mount", "mount").takes(&[(0, Struct("path")), (1, Struct("path"))]),
+    spec("sb_umount", "unmount").takes(&[(0, Struct("vfsmount")), (1, Number)]),
+    spec("sb_pivotroot", "chroot").takes(&[(0, Struct("path")), (1, Struct("path"))]),
+    spec("path_chroot", "chroot").takes(&[(0, Struct("path"))]),
+    spec("kernel_read_file", "module").takes(&[(0, Struct("file")), (1, Number)]),
+    spec("kernel_load_data", "module").takes(&[(0, Number)]),
+    spec("bpf", "bpf").takes(&[(0, Number)]),
     spec("perf_event_open", "perf"),
     spec("inode_init_security_anon", "io_uring"),
     spec("uring_sqpoll", "io_uring"),
     spec("uring_override_creds", "io_uring"),
     spec("uring_cmd", "io_uring"),
-    spec("task_fix_setuid", "setid"),
-    spec("task_fix_setgid", "setid"),
-    spec("settime", "settime"),
+    spec("task_fix_setuid", "setid").takes(&[(0, Struct("cred")), (1, Struct("cred"))]),
+    spec("task_fix_setgid", "setid").takes(&[(0, Struct("cred")), (1, Struct("cred"))]),
+    spec("settime", "settime").takes(&[(0, Address)]),
 ];
 
 #[cfg(test)]

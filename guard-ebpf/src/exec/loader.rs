@@ -2,14 +2,13 @@
 //! check and before the point of no return, without a check of its own. So it is decided where it is
 //! opened.
 
-use super::passes::settle;
+use super::passes::{settle, slot};
 use crate::{
     cache,
     file::{FMODE_EXEC_FLAG, FMODE_NOACCOUNT, set_file},
     hold,
     kernel::{File, Task},
     lineage::label_of,
-    maps::PASSES,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -33,7 +32,11 @@ fn try_exec_loader(ctx: &LsmContext) -> Verdict {
     }
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
-    let Some(passes) = PASSES.get(task) else { return Verdict::Allow };
+    // Made here, where the image is opened, and not by the sleepable program that checks it: up to 6.1 the
+    // kernel refuses every look at task storage while another task of the same CPU sleeps in making some, and
+    // then a fork, a creation or an exec is denied for nothing. And who cannot know whether this is a loader
+    // does not let it pass.
+    let Some(passes) = slot(task) else { return Verdict::Deny };
     // SAFETY: a slot that only this thread touches.
     unsafe {
         if (*passes).names_loader == 0 {

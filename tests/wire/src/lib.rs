@@ -6,6 +6,7 @@
 //! itself, so xtask treats everything that it reads from them as hostile input.
 
 pub mod budget;
+pub mod noise;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,13 @@ pub enum Task {
         kills: u32,
         /// How often another version takes its place.
         upgrades: u32,
+    },
+    /// Holds while signals, kills and tracers disturb who is held: `noise.json` ([`noise::NoiseFigures`]).
+    Noise {
+        /// How many attempts, each of which is held.
+        holds: u64,
+        /// What the noise and the attempts are drawn from.
+        seed: u64,
     },
     /// What the kernel side costs, in instructions of a VM that counts them: `bench.json` ([`Bench`]).
     Bench,
@@ -164,6 +172,10 @@ pub enum Report {
         problem: String,
         /// Milliseconds that it took.
         took_ms: u64,
+        /// When it began, by the VM's boot clock in ns, which evidence has too.
+        from_ns: u64,
+        /// When all that it had begun was over.
+        to_ns: u64,
     },
     /// The command has ended.
     Exit {

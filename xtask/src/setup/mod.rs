@@ -80,6 +80,8 @@ pub(crate) fn everything() -> Result<()> {
     }
     for_unit()?;
     for_browser()?;
-    crate::run::say("set up: toolchain, kernels 6.1, 6.12 and 7.3, root tree, receivers, browser");
+    crate::run::say(
+        "set up: toolchain, kernels 6.1, 6.12, 6.18 and 7.3, root tree, receivers, browser",
+    );
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The ways out that a hostile session tries (`bypasses.md`): which scenarios try each, and how that ended on
-//! each kernel. Scenarios prove the effect, and most of them the evidence, themselves; the records are in
-//! `out/vm-KERNEL/evidence.ndjson`.
+//! each kernel, with the evidence of the attempts: its sequence on the host, which is what a record is called in
+//! `out/vm-KERNEL/evidence.ndjson`. Scenarios prove the effect, and most of them the evidence, themselves.
 
+use super::attempts::ranges;
 use crate::setup::Kernel;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// A row of the table.
@@ -52,7 +54,7 @@ const WAYS: [Way; 30] = [
     way(6, "copied, renamed, linked programs", &[TREE, REMEMBERED], "no identity by content hash"),
     way(7, "other names of a protected file", &[TREE, REMEMBERED], "names made before the session"),
     way(8, "magic links, very long paths", &["a_path_that_is_too_long_is_never_allowed"], ""),
-    way(9, "mounts, chroot, pivot_root", &[POWERS], "move_mount, pivot_root: not tried"),
+    way(9, "mounts, chroot, pivot_root", &[POWERS], ""),
     way(10, "user namespaces", &[POWERS], ""),
     way(
         11,
@@ -79,8 +81,11 @@ const WAYS: [Way; 30] = [
     way(
         14,
         "another cgroup",
-        &["what_runs_in_a_selected_cgroup_is_a_session"],
-        "moving: not tried",
+        &[
+            "a_session_that_moves_to_another_cgroup_is_still_held",
+            "what_runs_in_a_selected_cgroup_is_a_session",
+        ],
+        "CLONE_INTO_CGROUP: not tried",
     ),
     way(15, "daemons, login files, hooks", &[TREE], "the shipped policy: unit tests only"),
     way(16, "DNS", &[], "only what connects to a resolver is decided"),
@@ -154,6 +159,11 @@ pub(super) struct Tried {
     pub(super) kernel: Kernel,
     pub(super) scenario: String,
     pub(super) passed: bool,
+    /// When it was played, by the VM's boot clock.
+    pub(super) from_ns: u64,
+    pub(super) to_ns: u64,
+    /// The sequences of its attempts in that host's evidence.
+    pub(super) evidence: Vec<u64>,
 }
 
 /// The scenarios that try a way out, each once.
@@ -167,8 +177,7 @@ pub(super) fn scenarios() -> Vec<String> {
 
 /// Row × kernel: ✓ stopped, (✓) what was tried is stopped and something is open, ✗ not stopped, – not tried.
 pub(super) fn table(tried: &[Tried]) -> String {
-    let mut kernels: Vec<_> = tried.iter().map(|one| one.kernel).collect();
-    kernels.dedup();
+    let kernels = kernels(tried);
     let mut text = format!("\n{:<38}", "way out");
     for kernel in &kernels {
         let _ = write!(text, "{:>6}", kernel.to_string());
@@ -184,7 +193,49 @@ pub(super) fn table(tried: &[Tried]) -> String {
     text.push_str(
         "✓ stopped   (✓) what was tried is stopped, see `open`   ✗ not stopped   – not tried\n",
     );
+    text.push_str("\nevidence of the attempts: sequences in out/vm-KERNEL/evidence.ndjson\n");
+    for way in &WAYS {
+        for kernel in &kernels {
+            let ids: Vec<u64> =
+                of(way, *kernel, tried).flat_map(|one| one.evidence.iter().copied()).collect();
+            if !ids.is_empty() {
+                let _ = writeln!(text, "{:>2} {:>6}  {}", way.number, kernel.name(), ranges(&ids));
+            }
+        }
+    }
     text
+}
+
+/// The same for programs, with every id and its scenario.
+pub(super) fn json(tried: &[Tried]) -> Value {
+    let one = |one: &Tried| json!({ "scenario": one.scenario, "passed": one.passed, "evidence": one.evidence });
+    let row = |way: &Way| {
+        let on = |kernel: &Kernel| {
+            let attempts: Vec<_> = of(way, *kernel, tried).map(one).collect();
+            let mark = mark(way, *kernel, tried);
+            json!({ "kernel": kernel.name(), "mark": mark, "attempts": attempts })
+        };
+        let kernels: Vec<_> = kernels(tried).iter().map(on).collect();
+        json!({ "number": way.number, "way": way.out, "open": way.open, "kernels": kernels })
+    };
+    WAYS.iter().map(row).collect()
+}
+
+/// In the order in which they were run.
+fn kernels(tried: &[Tried]) -> Vec<Kernel> {
+    let mut kernels = Vec::new();
+    for one in tried {
+        if !kernels.contains(&one.kernel) {
+            kernels.push(one.kernel);
+        }
+    }
+    kernels
+}
+
+/// What was tried of a row on a kernel.
+fn of<'a>(way: &Way, kernel: Kernel, tried: &'a [Tried]) -> impl Iterator<Item = &'a Tried> {
+    let names = way.scenarios;
+    tried.iter().filter(move |one| one.kernel == kernel && names.contains(&one.scenario.as_str()))
 }
 
 fn mark(way: &Way, kernel: Kernel, tried: &[Tried]) -> &'static str {
@@ -224,6 +275,9 @@ mod tests {
                 kernel: Kernel::V7_3,
                 scenario: name.into(),
                 passed,
+                from_ns: 0,
+                to_ns: 1,
+                evidence: vec![4, 5],
             };
             names.into_iter().zip(passed).map(one).collect::<Vec<_>>()
         };
@@ -233,6 +287,23 @@ mod tests {
         assert_eq!(mark(row, Kernel::V7_3, &tried([true, true])[..1]), "–");
         assert_eq!(mark(row, Kernel::V6_1, &tried([true, true])), "–");
         assert_eq!(mark(&WAYS[15], Kernel::V7_3, &tried([true, true])), "–");
-        assert_eq!(mark(&WAYS[8], Kernel::V7_3, &tried([true, true])), "(✓)");
+        let open = way(0, "", &[POWERS], "something is open");
+        assert_eq!(mark(&open, Kernel::V7_3, &tried([true, true])), "(✓)");
+    }
+    #[test]
+    fn each_row_has_the_evidence_of_its_attempts_in_text_and_in_json() {
+        let tried = [Tried {
+            kernel: Kernel::V7_3,
+            scenario: "a_program_without_a_name_is_held".into(),
+            passed: true,
+            from_ns: 0,
+            to_ns: 1,
+            evidence: vec![7, 8, 9],
+        }];
+        assert!(table(&tried).contains(" 2    7.3  7–9 (3)\n"), "{}", table(&tried));
+        let row = &json(&tried)[1]["kernels"][0];
+        assert_eq!(row["attempts"][0]["evidence"], serde_json::json!([7, 8, 9]));
+        assert_eq!(row["mark"], "✓");
+        assert_eq!(json(&tried)[0]["kernels"][0]["mark"], "–");
     }
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod bench;
+mod bpf;
 mod canary;
 mod changes;
 mod command;
@@ -10,6 +11,7 @@ mod demo;
 mod figures;
 mod guard;
 mod http;
+mod noise;
 mod ports;
 mod refusal;
 mod relay;
@@ -17,6 +19,7 @@ mod result;
 mod scenario;
 mod scenarios;
 mod system;
+mod tables;
 mod verified;
 
 use guard_vm_wire::{JOB_FILE, Job, PAYLOAD_DIR, Report, RunResult, TROUBLE, Task};
@@ -77,6 +80,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
         Task::Canary { kills, upgrades } => {
             return canary::run(ports, &result.kernel, kills, upgrades);
         }
+        Task::Noise { holds, seed } => return noise::run(ports, &result.kernel, holds, seed),
         Task::Bench => return bench::run(ports, &result.kernel),
         Task::Verified => return verified::run(ports, &result.kernel),
         _ => {}
@@ -97,6 +101,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
         | Task::WithoutBpfLsm
         | Task::Figures
         | Task::Canary { .. }
+        | Task::Noise { .. }
         | Task::Bench
         | Task::Verified => Err("this task starts Guard by itself".to_owned()),
     };

@@ -1,7 +1,13 @@
 //! A kernel that was started without the BPF LSM: nothing can be enforced, so Guard has to refuse, to
 //! say which boot parameter would change that, and to leave nothing behind.
 
-use crate::{Trouble, ports::Ports, scenario::expect, system::PATH, took_ms};
+use crate::{
+    Trouble,
+    ports::Ports,
+    scenario::expect,
+    system::{PATH, boot_ns},
+    took_ms,
+};
 use guard_vm_wire::{PAYLOAD_DIR, Report, WITHOUT_BPF_LSM};
 use std::{
     fs,
@@ -20,11 +26,12 @@ const PINS: &str = "/sys/fs/bpf/guard";
 /// Plays the one scenario of this machine.
 pub(crate) fn run(ports: &mut Ports) -> Result<(), Trouble> {
     ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
-    let start = Instant::now();
+    let (start, from_ns) = (Instant::now(), boot_ns());
     let problem = play().err().unwrap_or_default();
     let failed = !problem.is_empty();
     let name = WITHOUT_BPF_LSM.to_owned();
-    ports.report(&Report::Scenario { name, problem, took_ms: took_ms(start) });
+    let (took_ms, to_ns) = (took_ms(start), boot_ns());
+    ports.report(&Report::Scenario { name, problem, took_ms, from_ns, to_ns });
     ports.report(&Report::Exit { status: u8::from(failed), timed_out: false });
     Ok(())
 }

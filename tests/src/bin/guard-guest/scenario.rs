@@ -6,7 +6,9 @@ use crate::{
     command::{User, as_user, wait},
     guard::{self, Guard, Ring},
     ports::Ports,
-    scenarios, took_ms,
+    scenarios,
+    system::boot_ns,
+    took_ms,
 };
 use guard_vm_wire::Report;
 use serde_json::Value;
@@ -56,12 +58,13 @@ pub(crate) fn run_all(ports: &mut Ports, names: &[String]) -> Result<(), Trouble
     let on_request = scenarios::ON_REQUEST.iter().filter(|(name, _)| is_named(name));
     let always = scenarios::ALL.iter().filter(|(name, _)| names.is_empty() || is_named(name));
     for (name, play) in on_request.chain(always) {
-        let start = Instant::now();
+        let (start, from_ns) = (Instant::now(), boot_ns());
         let problem = play(&mut stage).err().unwrap_or_default();
         failed += u32::from(!problem.is_empty());
         let took_ms = took_ms(start);
-        ports.report(&Report::Scenario { name: (*name).to_owned(), problem, took_ms });
         stage.clear();
+        let (name, to_ns) = ((*name).to_owned(), boot_ns());
+        ports.report(&Report::Scenario { name, problem, took_ms, from_ns, to_ns });
     }
     stage.guard.stop();
     ports.send_bytes("evidence.ndjson", guard::agent_evidence().as_bytes());

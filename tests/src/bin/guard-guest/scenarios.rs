@@ -1,6 +1,7 @@
 //! The scenarios of the VM matrix. Each is named as a sentence about behaviour; SPECIFICATION.md names
 //! the promise that it enforces.
 
+mod budget;
 mod code;
 mod control;
 mod exec;
@@ -48,6 +49,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_denied_truncation_leaves_the_content", hold::truncate_denied),
     ("an_unnamed_file_is_created_once_approved", hold::tmpfile),
     ("an_orphan_in_a_session_of_its_own_is_still_held", hold::orphan),
+    ("a_session_that_moves_to_another_cgroup_is_still_held", hold::other_cgroup),
     ("the_init_of_a_pid_namespace_is_held", hold::pid_namespace),
     ("a_failed_fork_does_not_free_the_session", hold::failed_fork),
     ("a_spoofed_name_changes_nothing", hold::spoofed_name),
@@ -68,6 +70,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("no_descriptor_sends_a_signal_out_of_the_session", control::no_signal_by_descriptor),
     ("a_capability_that_no_policy_permits_is_refused_at_once", reach::capability),
     ("a_capability_that_the_policy_permits_is_allowed_after_its_first_use", reach::standing),
+    ("capset_gives_a_session_nothing_that_it_had_dropped", reach::capset),
     ("every_denied_use_of_the_kernel_itself_is_refused", powers::denied),
     ("every_approved_use_of_the_kernel_itself_is_done", powers::approved),
     ("every_unlisted_way_to_an_address_is_held", network::denied),
@@ -80,8 +83,9 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_hold_that_nobody_answers_is_denied_at_its_deadline", limit::deadline),
     ("a_session_may_not_start_another_session", limit::nested),
     ("a_malformed_request_on_the_socket_gets_a_clear_error", limit::malformed),
-    ("a_thousand_holds_in_a_row_never_show_513", scale::in_a_row),
+    ("three_hundred_holds_in_a_row_never_show_513", scale::in_a_row),
     ("two_hundred_processes_held_at_once_each_get_their_answer", scale::processes),
+    ("holds_under_signals_kills_and_tracers_all_end_and_leave_nothing_behind", scale::noise),
     ("two_hundred_threads_held_at_once_each_get_their_answer", scale::threads),
     ("a_selected_program_is_a_session_before_its_first_instruction", select::program),
     ("a_selected_users_programs_are_sessions", select::user),
@@ -95,6 +99,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
     ("pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on", survival::pins),
+    ("every_program_costs_the_verifier_no_more_than_its_budget", budget::within),
     ("a_full_ring_buffer_denies_and_counts", limit::ring_full),
     // From here on nothing is enforced.
     ("only_a_deliberate_end_by_root_with_a_reason_ends_enforcement", survival::deliberate_end),

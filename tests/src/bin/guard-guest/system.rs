@@ -155,6 +155,14 @@ pub(crate) fn uptime_ms() -> u64 {
     (seconds * 1000.0) as u64
 }
 
+/// The clock that evidence has its times by: since boot, ns, suspension included.
+pub(crate) fn boot_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable, and the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
 /// Writes a file for all to execute.
 pub(crate) fn install(from: &Path, to: &Path) -> Result<(), Trouble> {
     let failed = |error: io::Error| format!("{} to {}: {error}", from.display(), to.display());

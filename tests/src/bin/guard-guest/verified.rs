@@ -1,25 +1,20 @@
 //! What the verifier went through for each program that is attached: asked of the kernel by the pinned links.
 
-use crate::{Trouble, guard::Guard, ports::Ports};
+use crate::{
+    Trouble,
+    bpf::{BPF_PROG_GET_FD_BY_ID, bpf_fd, info, pinned, word},
+    guard::Guard,
+    ports::Ports,
+};
 use guard_vm_wire::{
     Report,
     budget::{VERIFIED_FILE, Verified},
 };
-use std::{
-    collections::BTreeMap,
-    ffi::CString,
-    fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd, path::Path};
 
 /// Where guard-agent pins its links, in a directory for each ABI and object.
-const PINS: &str = "/sys/fs/bpf/guard";
+pub(crate) const PINS: &str = "/sys/fs/bpf/guard";
 
-// include/uapi/linux/bpf.h; the same from 6.1 to 7.3.
-const BPF_OBJ_GET: libc::c_int = 7;
-const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 /// `struct bpf_prog_info`, as far as it is looked at.
 const PROGRAM_INFO_BYTES: usize = 232;
 /// `verified_insns` in it.
@@ -62,8 +57,7 @@ pub(crate) fn programs() -> Result<BTreeMap<String, u64>, Trouble> {
 }
 
 fn verified(link: &Path) -> io::Result<u64> {
-    let path = CString::new(link.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
-    let link = bpf_fd(BPF_OBJ_GET, &[path.as_ptr() as u64])?;
+    let link = pinned(link)?;
     let info = info::<LINK_INFO_BYTES>(&link)?;
     let program = bpf_fd(BPF_PROG_GET_FD_BY_ID, &[u64::from(word(&info, 8))])?;
     Ok(word(&info_of_program(&program)?, VERIFIED_INSNS).into())
@@ -71,37 +65,4 @@ fn verified(link: &Path) -> io::Result<u64> {
 
 fn info_of_program(program: &OwnedFd) -> io::Result<[u8; PROGRAM_INFO_BYTES]> {
     info(program)
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
-    word.map_or(0, u32::from_ne_bytes)
-}
-
-fn info<const N: usize>(fd: &OwnedFd) -> io::Result<[u8; N]> {
-    let mut info = [0; N];
-    let sizes = u64::from(fd.as_raw_fd().cast_unsigned()) | (N as u64) << 32;
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &[sizes, info.as_mut_ptr() as u64])?;
-    Ok(info)
-}
-
-fn bpf_fd(command: libc::c_int, attributes: &[u64]) -> io::Result<OwnedFd> {
-    let fd = bpf(command, attributes)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `bpf(2)` with a union whose rest is zero.
-fn bpf(command: libc::c_int, attributes: &[u64]) -> io::Result<libc::c_int> {
-    let mut attr = [0_u64; 8];
-    for (to, from) in attr.iter_mut().zip(attributes) {
-        *to = *from;
-    }
-    // SAFETY: a whole union of the size given; what it points to is the caller's, and lives.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(&attr)) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    libc::c_int::try_from(result).map_err(io::Error::other)
 }

@@ -4,6 +4,8 @@
 mod canary;
 mod many;
 mod measure;
+mod noise;
+mod noisy;
 mod one;
 mod peer;
 mod race;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: guard-workload COMMAND…
   open PATH            open for reading; prints `ok` or the errno
-  loop N PATH          open PATH N times in a row
+  loop N PATH          make PATH-0…PATH-(N-1) in a row
   timed N DIR          open DIR/0…N-1 in a row; prints `start end errno` of each (CLOCK_MONOTONIC, ns)
   threads N DIR        N threads open DIR/0…N-1 at once (odd ones are named N-deny)
   processes N DIR      the same with processes
@@ -39,6 +41,8 @@ usage: guard-workload COMMAND…
                        allows every open or exec in DIR; makes READY when it does
   seccomp PROGRAM N DIR
                        as measure, its system call answered through a seccomp listener
+  noisy N DIR SEED     N attempts of many threads and processes below DIR, while `noise` disturbs them
+  noise SEED DIR       signals, kills and traces them until DIR/quiet is there (root, no session)
   long-path DIR        open a directory whose path is longer than 4,096 bytes
   stray-sigcont PATH   100 SIGCONTs do not get a held child past its open; exit status of the child
   sigkill PATH         a held child can be killed
@@ -74,6 +78,10 @@ fn main() -> ExitCode {
             .and_then(|(n, passes)| measure::run(program, n, passes, dir)),
         ["fanotify", program, dir, ready] => peer::fanotify(program, dir, ready),
         ["seccomp", program, n, dir] => number(n).and_then(|n| peer::seccomp(program, n, dir)),
+        ["noisy", n, dir, seed] => number(n)
+            .and_then(|n| Ok((n, number(seed)?)))
+            .and_then(|(n, seed)| noisy::run(n, dir, seed)),
+        ["noise", seed, dir] => number(seed).and_then(|seed| noise::run(seed, dir)),
         ["long-path", dir] => one::long_path(dir),
         ["stray-sigcont", path] => signals::stray_sigcont(path),
         ["sigkill", path] => signals::sigkill(path),

@@ -50,8 +50,10 @@ pub(crate) fn monotonic_ns() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
+/// Makes PATH-0…PATH-(N-1): a creation is asked about every time, an open is remembered.
 pub(crate) fn in_a_row(n: usize, path: &str) -> Result<String, String> {
-    let wrong: Vec<_> = (0..n).filter_map(|_| attempt(path).err()).collect();
+    let made = |i| File::create_new(format!("{path}-{i}")).err().map(|error| told(&error));
+    let wrong: Vec<_> = (0..n).filter_map(made).collect();
     summary(n, &wrong)
 }
 

@@ -103,6 +103,15 @@ pub(super) fn orphan(stage: &mut Stage) -> Result<(), Trouble> {
     outcome.expect_failure("the orphan's open was refused")
 }
 
+/// The label was given once, and does not ask where the process is.
+pub(super) fn other_cgroup(stage: &mut Stage) -> Result<(), Trouble> {
+    let script = "mkdir -p /sys/fs/cgroup/elsewhere && echo $$ > /sys/fs/cgroup/elsewhere/cgroup.procs \
+                  && grep -o elsewhere /proc/self/cgroup; cat /home/dev/held/secret-deny";
+    let outcome = stage.session(Root, How::ByName, &["sh", "-c", script])?;
+    expect(outcome.out == "elsewhere\n", format!("it did not move, or it read: {outcome:?}"))?;
+    outcome.expect_failure(EPERM)
+}
+
 pub(super) fn pid_namespace(stage: &mut Stage) -> Result<(), Trouble> {
     let (path, denied) = ("/home/dev/held/secret", "/home/dev/held/secret-deny");
     let outcome = stage.session(Root, How::ByName, &[WORKLOAD, "pid-namespace", path])?;

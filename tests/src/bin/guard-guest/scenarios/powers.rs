@@ -24,7 +24,7 @@ some = os.open('/etc/passwd', os.O_RDONLY)
 
 /// One attempt each, in an order in which none takes away what a later one needs. Where nothing is
 /// approved that would not end well (a module that is none), the kernel's own error is told.
-const ATTEMPTS: [(&str, &str); 14] = [
+const ATTEMPTS: [(&str, &str); 18] = [
     ("user_namespace", "child(c.syscall(56, 0x10000000 | 17, 0, 0, 0, 0))"),
     ("namespace", "child(c.syscall(56, 0x04000000 | 17, 0, 0, 0, 0))"),
     ("mount", "c.mount(b'powers', b'/mnt', b'tmpfs', 0, None)"),
@@ -37,6 +37,13 @@ const ATTEMPTS: [(&str, &str); 14] = [
     ("io_uring", "c.syscall(425, 1, attr)"),
     ("io_uring", "c.syscall(425, 1, sqpoll)"),
     ("settime", "c.clock_settime(0, now)"),
+    // move_mount(2).
+    ("mount", "c.syscall(429, -100, b'/run/moved', -100, b'/run/moved-to', 0)"),
+    // pivot_root(2) onto the root itself: the kernel's own word for it is EBUSY.
+    ("chroot", "c.syscall(155, b'/', b'/')"),
+    // kexec_load(2) of nothing, and kexec_file_load(2) of what is no kernel.
+    ("kexec", "c.syscall(246, 0, 0, None, 0)"),
+    ("kexec", "c.syscall(320, some, some, 1, b'', 4)"),
     ("setid", "c.setresgid(1000, 1000, 1000)"),
     ("setid", "c.setresuid(1000, 1000, 1000)"),
 ];
@@ -69,13 +76,15 @@ fn play(stage: &Stage, how: How) -> Result<Outcome, Trouble> {
     stage.session_named("powers", Root, how, &["python3", path])
 }
 
-/// A mount that the session finds.
+/// Mounts that the session finds: one to be unmounted, one to be moved.
 fn mounted() -> Result<(), Trouble> {
-    let point = std::path::Path::new("/run/powers");
-    crate::scenario::make_dir(point)?;
-    let _ = shell("umount /run/powers 2> /dev/null");
-    let _ = shell("umount /mnt 2> /dev/null");
-    shell("mount -t tmpfs powers /run/powers")
+    for point in ["/run/powers", "/run/moved", "/run/moved-to"] {
+        crate::scenario::make_dir(std::path::Path::new(point))?;
+    }
+    for point in ["/run/powers", "/run/moved", "/run/moved-to", "/mnt"] {
+        let _ = shell(&format!("umount {point} 2> /dev/null"));
+    }
+    shell("mount -t tmpfs powers /run/powers && mount -t tmpfs moved /run/moved")
 }
 
 pub(super) fn denied(stage: &mut Stage) -> Result<(), Trouble> {
@@ -91,7 +100,9 @@ pub(super) fn denied(stage: &mut Stage) -> Result<(), Trouble> {
     }
     expect(!outcome.out.contains("513"), "the kernel's own errno was seen")?;
     expect(mounts()?.contains("/run/powers"), "it was unmounted")?;
-    expect(!mounts()?.contains(" /mnt "), "it was mounted")
+    expect(!mounts()?.contains(" /mnt "), "it was mounted")?;
+    expect(mounts()?.contains(" /run/moved "), "the mount is gone")?;
+    expect(!mounts()?.contains(" /run/moved-to "), "the mount was moved")
 }
 
 pub(super) fn approved(stage: &mut Stage) -> Result<(), Trouble> {
@@ -105,6 +116,7 @@ pub(super) fn approved(stage: &mut Stage) -> Result<(), Trouble> {
     }
     expect(!mounts()?.contains("/run/powers"), "it was not unmounted")?;
     expect(mounts()?.contains(" /mnt "), "it was not mounted")?;
+    expect(mounts()?.contains(" /run/moved-to "), "the mount was not moved")?;
     shell("umount /mnt")
 }
 

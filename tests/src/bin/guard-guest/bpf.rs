@@ -1,0 +1,66 @@
+//! bpf(2), as far as the guest asks the kernel about what guard-agent has pinned.
+
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::Path,
+};
+
+// include/uapi/linux/bpf.h; the same from 6.1 to 7.3.
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
+const BPF_OBJ_GET: libc::c_int = 7;
+pub(crate) const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+/// What is pinned there.
+pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
+    bpf_fd(BPF_OBJ_GET, &[path.as_ptr() as u64])
+}
+
+/// The key that follows `key` in a map, or the first one; `false`: there is none.
+pub(crate) fn next_key(map: &OwnedFd, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+    let map = u64::from(map.as_raw_fd().cast_unsigned());
+    let key = key.map_or(0, |key| key.as_ptr() as u64);
+    match bpf(BPF_MAP_GET_NEXT_KEY, &[map, key, next.as_mut_ptr() as u64]) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number that begins there.
+pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
+    let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
+    word.map_or(0, u32::from_ne_bytes)
+}
+
+/// What the kernel tells of an object.
+pub(crate) fn info<const N: usize>(fd: &OwnedFd) -> io::Result<[u8; N]> {
+    let mut info = [0; N];
+    let sizes = u64::from(fd.as_raw_fd().cast_unsigned()) | (N as u64) << 32;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &[sizes, info.as_mut_ptr() as u64])?;
+    Ok(info)
+}
+/// A call that gives a descriptor.
+pub(crate) fn bpf_fd(command: libc::c_int, attributes: &[u64]) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `bpf(2)` with a union whose rest is zero.
+fn bpf(command: libc::c_int, attributes: &[u64]) -> io::Result<libc::c_int> {
+    let mut attr = [0_u64; 8];
+    for (to, from) in attr.iter_mut().zip(attributes) {
+        *to = *from;
+    }
+    // SAFETY: a whole union of the size given; what it points to is the caller's, and lives.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(&attr)) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(result).map_err(io::Error::other)
+}
