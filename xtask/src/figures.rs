@@ -9,7 +9,7 @@ use crate::{
     vm,
 };
 use anyhow::{Context as _, Result};
-use guard_vm_wire::{FIGURES_FILE, Figures, Job, Spread, Tally, Task};
+use guard_vm_wire::{FIGURES_FILE, Figures, Flow, Job, Spread, Tally, Task};
 use serde::Serialize;
 use std::{
     fmt::Write as _,
@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Kernel
     #[arg(long, value_name = "V", default_value = "7.3")]
     kernel: Kernel,
+    /// Instead: events a second from the ring buffer to a sink, and from which rate on some are lost
+    #[arg(long)]
+    events: bool,
 }
 
 /// The file: figures, and of which machine.
@@ -61,22 +64,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (kernel, start) = (arguments.kernel, Instant::now());
     let built = build::everything(setup::for_build()?)?;
     let boot = setup::for_vm(kernel)?;
-    let request = vm::Request::new(Job::new(Task::Figures, TIMEOUT_S));
+    let (task, name) = match arguments.events {
+        true => (Task::Events, format!("events-{kernel}")),
+        false => (Task::Figures, format!("figures-{kernel}")),
+    };
+    let request = vm::Request::new(Job::new(task, TIMEOUT_S));
     let out = repository().join("out");
-    let folder = out.join(format!("figures-{kernel}"));
+    let folder = out.join(&name);
     vm::boot_and_run(kernel, &boot, &built, &request, Some(&folder), &mut |_| {})?;
     let path = folder.join(FIGURES_FILE);
     let text = fs::read(&path).with_context(|| path.display().to_string())?;
     let figures: Figures =
         serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     let machine = Machine::read(start);
-    let path = out.join(format!("figures-{kernel}.json"));
+    let path = out.join(format!("{name}.json"));
     let written = Written { machine: &machine, figures: &figures };
     let text = format!("{}\n", serde_json::to_string_pretty(&written)?);
     fs::write(&path, text).with_context(|| path.display().to_string())?;
     print!("{}", table(&figures, &machine));
     say(format!("written to {}", path.display()));
-    let good = figures.misses.is_empty() && !figures.tallies.is_empty();
+    let measured = !figures.tallies.is_empty() || !figures.flows.is_empty();
+    let good = figures.misses.is_empty() && measured;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -111,11 +119,14 @@ fn table(figures: &Figures, machine: &Machine) -> String {
     for miss in &figures.misses {
         let _ = writeln!(out, "MISSED {}", miss.escape_debug());
     }
-    if figures.misses.is_empty() {
+    if figures.misses.is_empty() && figures.flows.is_empty() {
         out += "nothing lost, wrong or seen as 513\n";
     }
     let Machine { vm, host, host_load, .. } = machine;
     let _ = writeln!(out, "\nLinux {} in {vm}; on {host}, load {host_load}\n", figures.kernel);
+    if !figures.flows.is_empty() {
+        return out + &flows(&figures.flows);
+    }
     let _ = writeln!(
         out,
         "{:<42} {:>7} {:>7} {:>6} {:>6} {:>7} {:>8} {:>10}",
@@ -137,6 +148,32 @@ fn table(figures: &Figures, machine: &Machine) -> String {
     for Spread { what, n, p50_us, p99_us, max_us } in &figures.spreads {
         let [p50, p99, max] = [p50_us, p99_us, max_us].map(|us| *us as f64 / 1000.0);
         let _ = writeln!(out, "{what:<42} {n:>7} {p50:>10.2} {p99:>10.2} {max:>10.2}");
+    }
+    out
+}
+
+/// Events from the ring buffer to a sink; the first line with a loss is where it starts.
+fn flows(flows: &[Flow]) -> String {
+    let mut out = format!(
+        "{:>14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>10}\n",
+        "offered /s", "made", "made /s", "delivered", "lost", "delivered /s", "counted"
+    );
+    for flow in flows {
+        let Flow { offered_per_s, stalled, made, delivered, lost, made_in_ms, delivered_in_ms } =
+            flow;
+        let offered = match (offered_per_s, stalled) {
+            (_, true) => "all, stalled".to_owned(),
+            (0, false) => "all it can".to_owned(),
+            (rate, false) => rate.to_string(),
+        };
+        let per_s = |count: u64, ms: u64| count as f64 * 1000.0 / ms.max(1) as f64;
+        let counted = if delivered + lost == *made { "exactly" } else { "WRONG" };
+        let _ = writeln!(
+            out,
+            "{offered:>14} {made:>10} {:>10.0} {delivered:>10} {lost:>10} {:>12.0} {counted:>10}",
+            per_s(*made, *made_in_ms),
+            per_s(*delivered, *delivered_in_ms),
+        );
     }
     out
 }

@@ -94,6 +94,9 @@ pub enum Task {
     Bench,
     /// What the verifier went through for each program: `verified.json` ([`budget::Verified`]).
     Verified,
+    /// How many events a second come from the kernel's ring buffer to a sink, and from which rate on
+    /// some are lost: `figures.json` too.
+    Events,
     /// The scripted coding agent; whoever has the page outside decides.
     Demo {
         /// The page stays up for that many seconds after the agent's end.
@@ -243,6 +246,9 @@ pub struct Figures {
     pub tallies: Vec<Tally>,
     /// How long single holds took.
     pub spreads: Vec<Spread>,
+    /// Events from the ring buffer to a sink, at ever higher rates.
+    #[serde(default)]
+    pub flows: Vec<Flow>,
     /// Kernel counters of what was lost or denied for want of room; only those above 0.
     pub drops: std::collections::BTreeMap<String, u64>,
 }
@@ -365,6 +371,25 @@ pub struct Tally {
     /// Milliseconds until all were answered and had returned: from the first answer where they were
     /// first made to wait together, else from the start.
     pub took_ms: u64,
+}
+
+/// Events of one session, from the kernel's ring buffer to a sink of the controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Events a second that were to be made; 0: as fast as the session can.
+    pub offered_per_s: u64,
+    /// Whether guard-agent stood still meanwhile, so that the ring buffer had to overflow.
+    pub stalled: bool,
+    /// How many were made.
+    pub made: u64,
+    /// How many the sink's receiver has.
+    pub delivered: u64,
+    /// How many Guard says were lost: the kernel's counter, and what evidence tells.
+    pub lost: u64,
+    /// Milliseconds in which they were made.
+    pub made_in_ms: u64,
+    /// Milliseconds until the last of them was delivered, from the first on.
+    pub delivered_in_ms: u64,
 }
 
 /// The spread of many times, microseconds.

@@ -30,6 +30,8 @@ const API_TOKEN: &str = "/run/guard/api-token";
 /// Where packages that are not the distribution's put programs.
 const BIN: &str = "/usr/local/bin";
 const RPC_PORT: u16 = 7444;
+/// The controller's sinks, if there is such a file when it starts.
+pub(crate) const SINKS: &str = "/run/guard-sinks.json";
 /// Programs that a session and the scenarios use.
 const INSTALLED: [&str; 4] = ["guard", "guard-agent", "guard-controller", "guard-workload"];
 
@@ -40,10 +42,14 @@ pub(crate) enum Ring {
     AsShipped,
     /// [`SMALL_RING_MIB`].
     Small,
+    /// [`LEAST_RING_MIB`].
+    Least,
 }
 
 /// A ring that can be filled within seconds under emulation, and that 200 held threads do not fill.
 const SMALL_RING_MIB: &str = "2";
+/// The smallest that guard-agent takes: 16,000 forks and exits overflow it.
+const LEAST_RING_MIB: &str = "1";
 /// Where the object of another version is made.
 const OTHER_OBJECT: &str = "/run/guard/other-guard-ebpf.o";
 
@@ -289,6 +295,9 @@ fn start_controller(policy: Option<&Path>) -> Result<(Child, Value), Trouble> {
     if let Some(policy) = policy {
         command.arg("--policy").arg(policy);
     }
+    if Path::new(SINKS).exists() {
+        command.args(["--sinks", SINKS]);
+    }
     let mut child = command.spawn().map_err(|error| format!("guard-controller: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -327,8 +336,13 @@ fn start_agent(
     if let Some(policy) = policy {
         command.arg("--policy").arg(policy);
     }
-    if let Ring::Small = ring {
-        command.args(["--ring-size", SMALL_RING_MIB]);
+    let mib = match ring {
+        Ring::AsShipped => None,
+        Ring::Small => Some(SMALL_RING_MIB),
+        Ring::Least => Some(LEAST_RING_MIB),
+    };
+    if let Some(mib) = mib {
+        command.args(["--ring-size", mib]);
     }
     if version == Version::OtherAbi {
         command.args(["--danger-pin-version", OTHER_ABI]);

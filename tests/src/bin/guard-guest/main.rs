@@ -8,6 +8,7 @@ mod canary;
 mod changes;
 mod command;
 mod demo;
+mod events;
 mod figures;
 mod guard;
 mod http;
@@ -83,6 +84,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
         Task::Noise { holds, seed } => return noise::run(ports, &result.kernel, holds, seed),
         Task::Bench => return bench::run(ports, &result.kernel),
         Task::Verified => return verified::run(ports, &result.kernel),
+        Task::Events => return events::run(ports, &result.kernel),
         _ => {}
     }
     let mut guard = guard::Guard::start(job.policy)?;
@@ -100,6 +102,7 @@ fn perform(ports: &mut Ports, job: &Job, result: &mut RunResult) -> Result<(), T
         Task::Scenarios(_)
         | Task::WithoutBpfLsm
         | Task::Figures
+        | Task::Events
         | Task::Canary { .. }
         | Task::Noise { .. }
         | Task::Bench

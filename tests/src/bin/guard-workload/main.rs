@@ -19,6 +19,7 @@ usage: guard-workload COMMAND…
   open PATH            open for reading; prints `ok` or the errno
   loop N PATH          make PATH-0…PATH-(N-1) in a row
   timed N DIR          open DIR/0…N-1 in a row; prints `start end errno` of each (CLOCK_MONOTONIC, ns)
+  forks N RATE         N children that exit at once, RATE a second (0: as fast as it goes); prints the ms
   threads N DIR        N threads open DIR/0…N-1 at once (odd ones are named N-deny)
   processes N DIR      the same with processes
   create-exclusive F   open(O_CREAT|O_EXCL|O_WRONLY) makes F, once, and writes to it
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         ["open", path] => one::open(path),
         ["loop", n, path] => number(n).and_then(|n| many::in_a_row(n, path)),
         ["timed", n, dir] => number(n).and_then(|n| many::timed(n, dir)),
+        ["forks", n, rate] => number(n).and_then(|n| many::forks(n, number(rate)?)),
         ["threads", n, dir] => number(n).and_then(|n| many::threads(n, dir)),
         ["processes", n, dir] => number(n).and_then(|n| many::processes(n, dir)),
         ["create-exclusive", path] => one::create_exclusive(path),

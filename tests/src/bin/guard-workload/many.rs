@@ -1,7 +1,12 @@
 //! Many attempts: in a row, by threads at once, by processes at once.
 
 use crate::one::told;
-use std::{fs::File, sync::Barrier, thread};
+use std::{
+    fs::File,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 const EPERM: i32 = 1;
 
@@ -55,6 +60,28 @@ pub(crate) fn in_a_row(n: usize, path: &str) -> Result<String, String> {
     let made = |i| File::create_new(format!("{path}-{i}")).err().map(|error| told(&error));
     let wrong: Vec<_> = (0..n).filter_map(made).collect();
     summary(n, &wrong)
+}
+
+/// Two events each: a fork and an exit. Says how many milliseconds it took.
+pub(crate) fn forks(n: usize, per_second: usize) -> Result<String, String> {
+    let begun = Instant::now();
+    for i in 0..n {
+        if per_second > 0 {
+            let due = Duration::from_secs_f64(i as f64 / per_second as f64);
+            thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+        // SAFETY: single-threaded here; the child does nothing but leave.
+        match unsafe { libc::fork() } {
+            // SAFETY: no preconditions; without the parent's destructors and buffers.
+            0 => unsafe { libc::_exit(0) },
+            child if child > 0 => {
+                // SAFETY: no status is asked for.
+                unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            }
+            _ => return Err(format!("fork {i}: {}", told(&std::io::Error::last_os_error()))),
+        }
+    }
+    Ok(begun.elapsed().as_millis().to_string())
 }
 
 pub(crate) fn threads(n: usize, dir: &str) -> Result<String, String> {
