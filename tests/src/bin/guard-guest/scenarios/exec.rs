@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Dev,
-    scenario::{Outcome, Stage, expect, shell, write},
+    scenario::{Stage, expect, shell, write},
 };
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
@@ -13,6 +13,8 @@ const WORKLOAD: &str = "/usr/local/bin/guard-workload";
 const EPERM: &str = "Operation not permitted";
 /// Attempts of a race. In some of them the kernel has copied another text than was decided.
 const RACES: &str = "60";
+/// Most rounds of a race that nobody wins. One was enough on an idle machine; seen: none of 60 with another VM beside.
+const RACE_ROUNDS: usize = 12;
 
 pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
     let path = Path::new("/home/dev/plain/late.sh");
@@ -49,24 +51,27 @@ fn wait_for_another(stage: &Stage, hold: &Value) -> Result<bool, Trouble> {
 }
 
 pub(super) fn raced_argv(stage: &mut Stage) -> Result<(), Trouble> {
-    let argv = [WORKLOAD, "race-argv", RACES];
-    let outcome = stage.session_named("raced", Dev, How::Nothing, &argv)?;
-    raced(stage, &outcome, "good-argument", "evil")
+    raced(stage, "race-argv", "good-argument", "evil")
 }
 
 pub(super) fn raced_environment(stage: &mut Stage) -> Result<(), Trouble> {
-    let argv = [WORKLOAD, "race-environment", RACES];
-    let outcome = stage.session_named("raced", Dev, How::Nothing, &argv)?;
-    raced(stage, &outcome, "XX_PRELOAD", "LD_PRELOAD=")
+    raced(stage, "race-environment", "XX_PRELOAD", "LD_PRELOAD=")
 }
 
-/// The harmless text was seen, the forbidden one never, and the race was there.
-fn raced(stage: &Stage, outcome: &Outcome, good: &str, evil: &str) -> Result<(), Trouble> {
-    outcome.expect_success(good)?;
-    expect(!outcome.out.contains(evil), format!("{evil} ran: {outcome:?}"))?;
-    expect(!outcome.out.contains("killed 0"), format!("no race to speak of: {outcome:?}"))?;
-    stage.evidence(|record| record["reason"] == "argv_changed")?;
-    Ok(())
+/// The harmless text was seen, the forbidden one never, and the race was there: on a machine whose processors
+/// have other work, whoever changes the text may not once come between the two looks of a round.
+fn raced(stage: &Stage, command: &str, good: &str, evil: &str) -> Result<(), Trouble> {
+    for _ in 0..RACE_ROUNDS {
+        let argv = [WORKLOAD, command, RACES];
+        let outcome = stage.session_named("raced", Dev, How::Nothing, &argv)?;
+        outcome.expect_success(good)?;
+        expect(!outcome.out.contains(evil), format!("{evil} ran: {outcome:?}"))?;
+        if !outcome.out.contains("killed 0") {
+            stage.evidence(|record| record["reason"] == "argv_changed")?;
+            return Ok(());
+        }
+    }
+    Err(format!("no race to speak of in {RACE_ROUNDS} rounds"))
 }
 
 /// The check at commit has to find what it looks for, every time: also where a text is empty, or ends
