@@ -6,11 +6,11 @@
 //! answered at once, by a standing permission or a denial; inside the session tasks may be steered.
 
 use crate::{
-    file::{fill, set_file},
+    file::{fill, fill_without_path, set_file},
     hold,
     kernel::{File, Task},
     lineage::label_of,
-    system::at_once,
+    system::{ask_at_once, at_once},
     tasks::same_session,
     verdict::{Verdict, bounded},
 };
@@ -22,7 +22,6 @@ use guard_common::{
         CONTROL_IO_PRIORITY, CONTROL_LIMITS, CONTROL_MEMORY, CONTROL_OWNER, CONTROL_PRIORITY,
         CONTROL_SCHEDULER, CONTROL_TERMINAL, KIND_CONTROL, KIND_XATTR,
     },
-    label::Label,
 };
 
 /// `include/linux/security.h`: another process's limits are written, not only read.
@@ -81,7 +80,7 @@ fn steer(ctx: &LsmContext, what: u32) -> Verdict {
     if same_session(&label, target) {
         return Verdict::Allow;
     }
-    control(task, &label, what, target.tgid())
+    at_once(task, &label, &hold::key(task, KIND_CONTROL, target.tgid(), what))
 }
 
 /// The hook is given credentials and no task, so the session's own processes are asked about as well.
@@ -99,15 +98,20 @@ pub fn task_prlimit(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_fcntl")]
 pub fn file_fcntl(ctx: LsmContext) -> i32 {
     let command: u32 = ctx.arg(1);
-    let owner: u32 = ctx.arg(2);
-    let own = owner == 0 || owner == Task::current().tgid();
     match command {
-        F_SETOWN if own => 0,
-        F_SETOWN => bounded(ask(CONTROL_OWNER, owner)),
+        F_SETOWN => bounded(set_owner(ctx.arg(2))),
         // The owner is in memory that can change after this look.
         F_SETOWN_EX => bounded(ask(CONTROL_OWNER, 0)),
         _ => 0,
     }
+}
+
+#[inline(always)]
+fn set_owner(owner: u32) -> Verdict {
+    if owner == 0 || owner == Task::current().tgid() {
+        return Verdict::Allow;
+    }
+    ask(CONTROL_OWNER, owner)
 }
 
 #[lsm(hook = "file_ioctl")]
@@ -121,15 +125,9 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
 /// 32-bit callers, from 6.8 on. The path is unknown: `bpf_d_path` is not for this hook.
 #[lsm(hook = "file_ioctl_compat")]
 pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
-    bounded(try_ioctl(&ctx, |body: *mut FileBody, file| {
-        let inode = file.inode();
-        // SAFETY: a fresh reservation; the name is written by the caller.
-        unsafe {
-            (*body).owner_uid = inode.uid();
-            (*body).mode = inode.mode();
-            (*body).components_len = 0;
-            (*body).path_len = 0;
-        }
+    bounded(try_ioctl(&ctx, |body, file| {
+        // SAFETY: a fresh reservation.
+        unsafe { fill_without_path(body, file.inode()) };
     }))
 }
 
@@ -171,14 +169,8 @@ fn change_file(file: File, command: u32, describe: impl FnOnce(*mut FileBody, Fi
     })
 }
 
+/// Asks about the process `whom`, or about one that is not known (0).
 #[inline(always)]
 fn ask(what: u32, whom: u32) -> Verdict {
-    let task = Task::current();
-    let Some(label) = label_of(task) else { return Verdict::Allow };
-    control(task, &label, what, whom)
-}
-
-#[inline(always)]
-fn control(task: Task, label: &Label, what: u32, whom: u32) -> Verdict {
-    at_once(task, label, &hold::key(task, KIND_CONTROL, whom, what))
+    ask_at_once(KIND_CONTROL, whom, what)
 }

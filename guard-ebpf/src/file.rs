@@ -127,13 +127,35 @@ pub fn set_file(key: &mut ActionKey, inode: Inode) {
 /// `body` must be a ring buffer reservation.
 #[inline(always)]
 pub unsafe fn fill(body: *mut FileBody, inode: Inode, path: Path) {
-    // SAFETY: the caller's promise; every field but the head and unused tails is written.
+    // SAFETY: the caller's promise.
+    unsafe {
+        fill_inode(body, inode);
+        let to = addr_of_mut!((*body).path).cast();
+        (*body).path_len = path.d_path(to, PATH_BYTES as u32);
+    }
+}
+
+/// The same where the path is not known: policy never lets such an action pass without a person (K3).
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
+#[inline(always)]
+pub unsafe fn fill_without_path(body: *mut FileBody, inode: Inode) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        fill_inode(body, inode);
+        (*body).path_len = 0;
+    }
+}
+
+/// Every field but the head, the path's length and unused tails.
+#[inline(always)]
+unsafe fn fill_inode(body: *mut FileBody, inode: Inode) {
+    // SAFETY: the caller's promise.
     unsafe {
         (*body).owner_uid = inode.uid();
         (*body).mode = inode.mode();
         (*body).name_len = 0;
         (*body).components_len = 0;
-        let to = addr_of_mut!((*body).path).cast();
-        (*body).path_len = path.d_path(to, PATH_BYTES as u32);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::name::text_hash;
 use crate::{
-    file::set_file,
+    file::{fill_without_path, set_file},
     hold,
     kernel::{Acl, Dentry, Task, nullable_arg, read_kernel, read_kernel_str, repeat},
     lineage::label_of,
@@ -75,12 +75,9 @@ fn change(ctx: &LsmContext, value: *const u8, size: u64, flags: u32) -> Verdict 
     };
     [key.object[3], key.object[4]] = hash;
     hold::answer(task, &label, &key, |body: *mut FileBody| {
-        // SAFETY: a fresh reservation; every field but the head and unused tails is written.
+        // SAFETY: a fresh reservation.
         unsafe {
-            (*body).owner_uid = inode.uid();
-            (*body).mode = inode.mode();
-            (*body).path_len = 0;
-            (*body).components_len = 0;
+            fill_without_path(body, inode);
             let len = read_kernel_str(addr_of_mut!((*body).name).cast(), NAME_BYTES as u32, name);
             (*body).name_len = if len > 0 { len as u32 } else { 0 };
         }

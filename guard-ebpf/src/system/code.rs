@@ -5,7 +5,7 @@ use crate::{
     hold,
     kernel::{File, Task},
     lineage::label_of,
-    system,
+    system::{self, ask_at_once},
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -59,7 +59,7 @@ pub fn kernel_load_data(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn try_kernel_load_data(ctx: &LsmContext) -> Verdict {
     let what: u32 = ctx.arg(0);
-    if is_holdable(what) { held(kind_of(what), what) } else { at_once(kind_of(what), what) }
+    if is_holdable(what) { held(kind_of(what), what) } else { ask_at_once(kind_of(what), 0, what) }
 }
 
 /// Whether the caller hands our error on as it is; a driver that wants firmware looks for another one.
@@ -86,7 +86,7 @@ pub fn bpf(ctx: LsmContext) -> i32 {
 /// At once: the kernel asks several times in one call, and its versions differ in what they hand over.
 #[lsm(hook = "perf_event_open")]
 pub fn perf_event_open(_: LsmContext) -> i32 {
-    bounded(at_once(KIND_PERF, 0))
+    bounded(ask_at_once(KIND_PERF, 0, 0))
 }
 
 /// The only anonymous inode that `io_uring_setup` makes is the ring.
@@ -100,17 +100,17 @@ pub fn inode_init_security_anon(_: LsmContext) -> i32 {
 
 #[lsm(hook = "uring_sqpoll")]
 pub fn uring_sqpoll(_: LsmContext) -> i32 {
-    bounded(at_once(KIND_IO_URING, RING_SQPOLL))
+    bounded(ask_at_once(KIND_IO_URING, 0, RING_SQPOLL))
 }
 
 #[lsm(hook = "uring_override_creds")]
 pub fn uring_override_creds(_: LsmContext) -> i32 {
-    bounded(at_once(KIND_IO_URING, RING_CREDENTIALS))
+    bounded(ask_at_once(KIND_IO_URING, 0, RING_CREDENTIALS))
 }
 
 #[lsm(hook = "uring_cmd")]
 pub fn uring_cmd(_: LsmContext) -> i32 {
-    bounded(at_once(KIND_IO_URING, RING_COMMAND))
+    bounded(ask_at_once(KIND_IO_URING, 0, RING_COMMAND))
 }
 
 #[inline(always)]
@@ -118,11 +118,4 @@ fn held(kind: u32, flags: u32) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
     system::held(task, &label, &hold::key(task, kind, 0, flags))
-}
-
-#[inline(always)]
-fn at_once(kind: u32, flags: u32) -> Verdict {
-    let task = Task::current();
-    let Some(label) = label_of(task) else { return Verdict::Allow };
-    system::at_once(task, &label, &hold::key(task, kind, 0, flags))
 }

@@ -7,7 +7,7 @@ mod identity;
 mod mount;
 pub mod namespace;
 
-use crate::{hold, kernel::Task, record::set_fileless, verdict::Verdict};
+use crate::{hold, kernel::Task, lineage::label_of, record::set_fileless, verdict::Verdict};
 use guard_common::{hold::ActionKey, label::Label};
 
 /// Answers an action without a file by a hold.
@@ -26,4 +26,12 @@ pub fn at_once(task: Task, label: &Label, key: &ActionKey) -> Verdict {
         // SAFETY: a fresh reservation.
         unsafe { set_fileless(body) };
     })
+}
+
+/// The same of an action that its kind and two numbers tell whole; of a session only.
+#[inline(always)]
+pub fn ask_at_once(kind: u32, access: u32, flags: u32) -> Verdict {
+    let task = Task::current();
+    let Some(label) = label_of(task) else { return Verdict::Allow };
+    at_once(task, &label, &hold::key(task, kind, access, flags))
 }
