@@ -16,7 +16,7 @@ use super::{
     wire::Wire,
 };
 use aya::{
-    Btf, BtfError, EbpfLoader,
+    Btf, BtfError, EbpfLoader, Endianness,
     maps::{Map, MapData},
     programs::{Program, ProgramError, links::FdLink},
 };
@@ -238,8 +238,8 @@ fn attach_all(
 ) -> Result<Generation, LoadError> {
     let failed = pin_failed(directory);
     let generation = Generation::create(directory, &config.object).map_err(&failed)?;
-    let btf = Btf::from_sys_fs().map_err(LoadError::BadBtf)?;
     let types = fs::read(BTF).map_err(LoadError::NoBtf)?;
+    let btf = Btf::parse(&types, Endianness::default()).map_err(LoadError::BadBtf)?;
     let prototypes =
         Prototypes::parse(&types).map_err(|why| LoadError::Prototypes { path: BTF.into(), why })?;
     let mut loader = EbpfLoader::new();
