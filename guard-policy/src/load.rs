@@ -107,6 +107,11 @@ impl Policy {
         self.sources.iter().map(|source| source.file.clone()).collect()
     }
 
+    /// The names of its files with their texts.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|source| (source.file.as_str(), source.text.as_str()))
+    }
+
     /// Its files.
     #[must_use]
     pub fn sources(&self) -> &[PolicySource] {

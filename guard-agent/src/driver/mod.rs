@@ -193,8 +193,7 @@ impl<K: Kernel> Driver<K> {
     /// [`DriverError::Adopt`], [`DriverError::Select`].
     pub fn start(&mut self) -> Result<(), DriverError> {
         let policy = self.parts.decider.policy();
-        let texts = policy.sources().iter().map(|s| (s.file.as_str(), s.text.as_str()));
-        let loaded = Event::policy_loaded(policy.digest(), texts);
+        let loaded = Event::policy_loaded(policy.digest(), policy.texts());
         let started = Event::Started {
             component: "guard-agent".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -250,8 +250,7 @@ fn started() -> Event {
 
 fn policy_loaded(controller: &Controller) -> Event {
     let policy = &controller.config().policy;
-    let texts = policy.sources().iter().map(|s| (s.file.as_str(), s.text.as_str()));
-    Event::policy_loaded(policy.digest(), texts)
+    Event::policy_loaded(policy.digest(), policy.texts())
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
