@@ -4,10 +4,11 @@ use crate::{
     StoreError,
     db::{hosts, legal_holds, sessions},
 };
-use guard_audit::{Event, Record};
-use guard_model::{HostId, SessionId};
+use guard_audit::{Event, HoldScope, Record};
+use guard_model::{HostId, SessionId, SessionInfo};
 use sqlx::SqliteConnection;
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Applies records, which have just been stored, as if one after the other. Most are no more than a
 /// session's sign of life, of which the last one in a row counts.
@@ -20,32 +21,15 @@ pub(super) async fn apply_all(
 ) -> Result<(), StoreError> {
     let mut alive: BTreeMap<(SessionId, HostId), u64> = BTreeMap::new();
     for record in records {
-        match (is_sign_of_life(&record.event), record.session) {
-            (true, Some(session)) => {
-                let seen = alive.entry((session, record.host)).or_default();
-                *seen = record.unix_ms.max(*seen);
-            }
-            (true, None) => {}
-            (false, _) => {
-                touch_all(tx, &mut alive).await?;
-                apply(tx, record).await?;
-            }
+        if let Some(news) = News::of(record) {
+            touch_all(tx, &mut alive).await?;
+            news.apply(tx, record).await?;
+        } else if let Some(session) = record.session {
+            let seen = alive.entry((session, record.host)).or_default();
+            *seen = record.unix_ms.max(*seen);
         }
     }
     touch_all(tx, &mut alive).await
-}
-
-/// Whether a record says no more of its session than that it lives.
-fn is_sign_of_life(event: &Event) -> bool {
-    !matches!(
-        event,
-        Event::SessionStarted { .. }
-            | Event::SessionEnded {}
-            | Event::Held { .. }
-            | Event::Heartbeat { .. }
-            | Event::LegalHoldSet { .. }
-            | Event::LegalHoldLifted { .. }
-    )
 }
 
 async fn touch_all(
@@ -58,27 +42,42 @@ async fn touch_all(
     Ok(())
 }
 
-/// Applies one record, which has just been stored.
-async fn apply(tx: &mut SqliteConnection, record: &Record) -> Result<(), StoreError> {
-    let Record { host, boot, unix_ms, .. } = *record;
-    match &record.event {
-        Event::SessionStarted { info } => sessions::upsert(tx, host, boot, info, unix_ms).await,
-        Event::Held { request } if request.host == host => {
-            sessions::upsert(tx, host, boot, &request.session, unix_ms).await
-        }
-        Event::Heartbeat { counters, .. } => hosts::set_counters(tx, host, counters).await,
-        Event::LegalHoldSet { legal_hold, scope, reason, by } => {
-            legal_holds::set(tx, *legal_hold, scope, (reason, by), unix_ms).await
-        }
-        Event::LegalHoldLifted { legal_hold, reason, by } => {
-            legal_holds::lift(tx, *legal_hold, (reason, by), unix_ms).await.map(drop)
-        }
-        event => match record.session {
-            Some(session) => {
-                let ended = matches!(event, Event::SessionEnded {});
-                sessions::touch(tx, session, host, unix_ms, ended).await
+/// What a record says beyond that its session lives.
+enum News<'a> {
+    Session(&'a SessionInfo),
+    Ended(SessionId),
+    Counters(&'a BTreeMap<String, u64>),
+    HoldSet(Uuid, &'a HoldScope, (&'a str, &'a str)),
+    HoldLifted(Uuid, (&'a str, &'a str)),
+}
+
+impl<'a> News<'a> {
+    fn of(record: &'a Record) -> Option<Self> {
+        Some(match &record.event {
+            Event::SessionStarted { info } => Self::Session(info),
+            Event::Held { request } if request.host == record.host => {
+                Self::Session(&request.session)
             }
-            None => Ok(()),
-        },
+            Event::SessionEnded {} => Self::Ended(record.session?),
+            Event::Heartbeat { counters, .. } => Self::Counters(counters),
+            Event::LegalHoldSet { legal_hold, scope, reason, by } => {
+                Self::HoldSet(*legal_hold, scope, (reason, by))
+            }
+            Event::LegalHoldLifted { legal_hold, reason, by } => {
+                Self::HoldLifted(*legal_hold, (reason, by))
+            }
+            _ => return None,
+        })
+    }
+
+    async fn apply(self, tx: &mut SqliteConnection, record: &Record) -> Result<(), StoreError> {
+        let Record { host, boot, unix_ms, .. } = *record;
+        match self {
+            Self::Session(info) => sessions::upsert(tx, host, boot, info, unix_ms).await,
+            Self::Ended(session) => sessions::touch(tx, session, host, unix_ms, true).await,
+            Self::Counters(counters) => hosts::set_counters(tx, host, counters).await,
+            Self::HoldSet(id, scope, why) => legal_holds::set(tx, id, scope, why, unix_ms).await,
+            Self::HoldLifted(id, why) => legal_holds::lift(tx, id, why, unix_ms).await.map(drop),
+        }
     }
 }
