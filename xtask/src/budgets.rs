@@ -38,13 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let built = build::everything(setup::for_build()?)?;
     let mut whole = true;
     for kernel in kernels {
-        let boot = setup::for_vm(kernel)?;
         let request = vm::Request::new(Job::new(Task::Verified, TIMEOUT_S));
         let out = repository().join("out").join(format!("budgets-{kernel}"));
-        vm::boot_and_run(kernel, &boot, &built, &request, Some(&out), &mut |_| {})?;
-        let path = out.join(VERIFIED_FILE);
-        let json = fs::read(&path).with_context(|| path.display().to_string())?;
-        let measured: Verified = serde_json::from_slice(&json)?;
+        let measured: Verified = vm::measure(kernel, &built, &request, &out, VERIFIED_FILE)?;
         let path = file(kernel);
         let old = fs::read_to_string(&path).unwrap_or_default();
         let budget =

@@ -8,9 +8,9 @@ use crate::{
     setup::{self, Kernel},
     vm,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use guard_vm_wire::{CANARY_FILE, CanaryFigures, Job, Task};
-use std::{fs, process::ExitCode};
+use std::process::ExitCode;
 
 /// Longest time for all of it, seconds: a restart takes some seconds under emulation.
 const TIMEOUT_S: u64 = 7200;
@@ -36,19 +36,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let &Arguments { kernel, kills, upgrades } = arguments;
     let built = build::everything(setup::for_build()?)?;
-    let boot = setup::for_vm(kernel)?;
-    let job = Job::new(Task::Canary { kills, upgrades }, TIMEOUT_S);
     let out = repository().join("out");
+    let request = vm::Request::new(Job::new(Task::Canary { kills, upgrades }, TIMEOUT_S));
     let folder = out.join(format!("canary-{kernel}"));
-    let request = vm::Request::new(job);
-    vm::boot_and_run(kernel, &boot, &built, &request, Some(&folder), &mut |_| {})?;
-    let path = folder.join(CANARY_FILE);
-    let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let figures: CanaryFigures =
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let figures: CanaryFigures = vm::measure(kernel, &built, &request, &folder, CANARY_FILE)?;
     let path = out.join(format!("canary-{kernel}.json"));
-    let text = format!("{}\n", serde_json::to_string_pretty(&figures)?);
-    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    vm::write_json(&path, &figures)?;
     print!("{}", summary(&figures));
     say(format!("written to {}", path.display()));
     let whole = figures.kills == kills && figures.upgrades == upgrades && figures.attempts > 0;

@@ -8,7 +8,7 @@ use crate::{
     setup::{self, Kernel},
     vm,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use guard_vm_wire::{FIGURES_FILE, Figures, Flow, Job, Spread, Tally, Task};
 use serde::Serialize;
 use std::{
@@ -62,25 +62,17 @@ struct Machine {
 /// Measures, prints, writes `out/figures-KERNEL.json`.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (kernel, start) = (arguments.kernel, Instant::now());
-    let built = build::everything(setup::for_build()?)?;
-    let boot = setup::for_vm(kernel)?;
     let (task, name) = match arguments.events {
         true => (Task::Events, format!("events-{kernel}")),
         false => (Task::Figures, format!("figures-{kernel}")),
     };
-    let request = vm::Request::new(Job::new(task, TIMEOUT_S));
+    let built = build::everything(setup::for_build()?)?;
     let out = repository().join("out");
-    let folder = out.join(&name);
-    vm::boot_and_run(kernel, &boot, &built, &request, Some(&folder), &mut |_| {})?;
-    let path = folder.join(FIGURES_FILE);
-    let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let figures: Figures =
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let request = vm::Request::new(Job::new(task, TIMEOUT_S));
+    let figures: Figures = vm::measure(kernel, &built, &request, &out.join(&name), FIGURES_FILE)?;
     let machine = Machine::read(start);
     let path = out.join(format!("{name}.json"));
-    let written = Written { machine: &machine, figures: &figures };
-    let text = format!("{}\n", serde_json::to_string_pretty(&written)?);
-    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    vm::write_json(&path, &Written { machine: &machine, figures: &figures })?;
     print!("{}", table(&figures, &machine));
     say(format!("written to {}", path.display()));
     let measured = !figures.tallies.is_empty() || !figures.flows.is_empty();

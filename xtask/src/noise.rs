@@ -7,12 +7,12 @@ use crate::{
     setup::{self, Kernel},
     vm,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use guard_vm_wire::{
     Job, Task,
     noise::{NOISE_FILE, NoiseFigures},
 };
-use std::{fs, process::ExitCode};
+use std::process::ExitCode;
 
 /// Longest time for all of it, seconds: an attempt takes some ten milliseconds under emulation.
 const TIMEOUT_S: u64 = 14_400;
@@ -39,18 +39,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let &Arguments { kernel, holds, seed } = arguments;
     let built = build::everything(setup::for_build()?)?;
-    let boot = setup::for_vm(kernel)?;
-    let request = vm::Request::new(Job::new(Task::Noise { holds, seed }, TIMEOUT_S));
     let out = repository().join("out");
+    let request = vm::Request::new(Job::new(Task::Noise { holds, seed }, TIMEOUT_S));
     let folder = out.join(format!("noise-{kernel}"));
-    vm::boot_and_run(kernel, &boot, &built, &request, Some(&folder), &mut |_| {})?;
-    let path = folder.join(NOISE_FILE);
-    let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let figures: NoiseFigures =
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let figures: NoiseFigures = vm::measure(kernel, &built, &request, &folder, NOISE_FILE)?;
     let path = out.join(format!("noise-{kernel}.json"));
-    let text = format!("{}\n", serde_json::to_string_pretty(&figures)?);
-    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    vm::write_json(&path, &figures)?;
     print!("{}", summary(&figures));
     say(format!("written to {}", path.display()));
     let good = figures.misses.is_empty() && figures.attempts.begun > 0;

@@ -125,11 +125,10 @@ pub(super) fn run(entries: u64, json: bool) -> Result<bool> {
     sort(&mut rows);
     let machine = machine();
     let written = Written { machine: machine.clone(), entries, rows: &rows };
-    let text = format!("{}\n", serde_json::to_string_pretty(&written)?);
     let out = repository().join("out");
     fs::create_dir_all(&out)?;
     let path = out.join("bench-evidence.json");
-    fs::write(&path, &text).with_context(|| path.display().to_string())?;
+    let text = crate::vm::write_json(&path, &written)?;
     if json {
         print!("{text}");
     } else {

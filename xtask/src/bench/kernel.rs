@@ -9,10 +9,10 @@ use crate::{
     setup::{self, Kernel},
     vm,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use guard_vm_wire::{BENCH_FILE, Bench, Condition, Job, Task};
 use serde::Serialize;
-use std::{fmt::Write as _, fs};
+use std::fmt::Write as _;
 
 /// Longest time for all of it, seconds; it takes some minutes.
 const TIMEOUT_S: u64 = 3000;
@@ -36,23 +36,17 @@ struct Written<'a> {
 
 /// Measures, prints, writes `out/bench-kernel.json`; whether everything could be measured.
 pub(super) fn run(kernel: Kernel, json: bool) -> Result<bool> {
-    let built = build::everything(setup::for_build()?)?;
-    let boot = setup::for_vm(kernel)?;
     let job = Job::new(Task::Bench, TIMEOUT_S);
     let request = vm::Request { counts_instructions: true, ..vm::Request::new(job) };
+    let built = build::everything(setup::for_build()?)?;
     let out = repository().join("out");
-    let folder = out.join("bench-kernel");
-    vm::boot_and_run(kernel, &boot, &built, &request, Some(&folder), &mut |_| {})?;
-    let path = folder.join(BENCH_FILE);
-    let text = fs::read(&path).with_context(|| path.display().to_string())?;
     let measured: Bench =
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        vm::measure(kernel, &built, &request, &out.join("bench-kernel"), BENCH_FILE)?;
     let rows = rows(&measured);
     let machine = "QEMU TCG, -icount shift=0,sleep=off, 1 CPU: figures are guest instructions";
     let written = Written { machine: machine.to_owned(), rows: &rows, measured: &measured };
-    let text = format!("{}\n", serde_json::to_string_pretty(&written)?);
     let path = out.join("bench-kernel.json");
-    fs::write(&path, &text).with_context(|| path.display().to_string())?;
+    let text = vm::write_json(&path, &written)?;
     if json {
         print!("{text}");
     } else {

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use guard_vm_wire::{Answer, Job, Port, Report, TROUBLE, Task};
 use machine::Machine;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs,
     io::Write as _,
@@ -127,6 +128,29 @@ impl Request {
 pub(crate) struct Ended {
     /// The command's exit status.
     pub status: u8,
+}
+
+/// Boots a VM that measures, and reads the figures that it sends as `file`; what else it sends stays beside them
+/// in `folder`.
+pub(crate) fn measure<T: DeserializeOwned>(
+    kernel: Kernel,
+    built: &build::Built,
+    request: &Request,
+    folder: &Path,
+    file: &str,
+) -> Result<T> {
+    let boot = setup::for_vm(kernel)?;
+    boot_and_run(kernel, &boot, built, request, Some(folder), &mut |_| {})?;
+    let path = folder.join(file);
+    let json = fs::read(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&json).with_context(|| path.display().to_string())
+}
+
+/// Writes figures as JSON to `path`, and returns what was written.
+pub(crate) fn write_json(path: &Path, figures: &impl Serialize) -> Result<String> {
+    let text = format!("{}\n", serde_json::to_string_pretty(figures)?);
+    fs::write(path, &text).with_context(|| path.display().to_string())?;
+    Ok(text)
 }
 
 /// Runs the command line's request.
