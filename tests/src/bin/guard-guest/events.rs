@@ -13,7 +13,8 @@ use guard_vm_wire::{FIGURES_FILE, Figures, Flow, Report};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -58,14 +59,15 @@ pub(crate) fn run(ports: &mut Ports, kernel: &str) -> Result<(), Trouble> {
 
 fn measure(stage: &Stage, ports: &mut Ports, figures: &mut Figures) -> Result<(), Trouble> {
     // What a session makes of such events besides: its own start and end.
-    let besides = flow(stage, 0, 1, false)?;
+    let mut sink = Sink::default();
+    let besides = flow(stage, &mut sink, 0, 1, false)?;
     if besides.lost > 0 {
         return Err(format!("lost without load: {besides:?}"));
     }
     let flows = RATES.map(|rate| (rate, if rate == 0 { FLOOD } else { rate * LASTS }, false));
     for (rate, children, stalled) in flows.into_iter().chain([(0, STALLED, true)]) {
         ports.note(format!("measuring: {children} children, {rate} a second, stalled: {stalled}"));
-        let mut flow = flow(stage, children, rate, stalled)?;
+        let mut flow = flow(stage, &mut sink, children, rate, stalled)?;
         flow.made += besides.delivered;
         // At once: whoever ends a long run early has seen what there is.
         ports.note(format!("{flow:?}"));
@@ -75,8 +77,15 @@ fn measure(stage: &Stage, ports: &mut Ports, figures: &mut Figures) -> Result<()
     Ok(())
 }
 
-fn flow(stage: &Stage, children: usize, rate: usize, stalled: bool) -> Result<Flow, Trouble> {
-    let before = seen()?;
+fn flow(
+    stage: &Stage,
+    sink: &mut Sink,
+    children: usize,
+    rate: usize,
+    stalled: bool,
+) -> Result<Flow, Trouble> {
+    sink.look()?;
+    let before = sink.seen.clone();
     let argv = [WORKLOAD, "forks", &children.to_string(), &rate.to_string()];
     let begun = Instant::now();
     let running = stage.start(Dev, &argv)?;
@@ -90,8 +99,8 @@ fn flow(stage: &Stage, children: usize, rate: usize, stalled: bool) -> Result<Fl
     }
     let outcome = outcome?;
     let made_in_ms = outcome.out.trim().parse().map_err(|_| format!("it said {outcome:?}"))?;
-    let (after, delivered_in_ms) = settled(begun)?;
-    let moved = |name: &str| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
+    let delivered_in_ms = sink.settle(begun)?;
+    let moved = |name: &str| sink.seen.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
     Ok(Flow {
         offered_per_s: 2 * rate as u64,
         stalled,
@@ -103,41 +112,59 @@ fn flow(stage: &Stage, children: usize, rate: usize, stalled: bool) -> Result<Fl
     })
 }
 
-/// Waits until nothing more comes; what there is, and how long it took until the last came.
-fn settled(begun: Instant) -> Result<(BTreeMap<String, u64>, u64), Trouble> {
-    let (mut last, mut at, mut since) = (seen()?, took_ms(begun), Instant::now());
-    while since.elapsed() < QUIET {
-        if begun.elapsed() > PATIENCE {
-            return Err("the sink does not come to rest".to_owned());
-        }
-        thread::sleep(PAUSE);
-        let now = seen()?;
-        if now != last {
-            (last, at, since) = (now, took_ms(begun), Instant::now());
-        }
-    }
-    Ok((last, at))
+/// What the sink has written, read once each: reading all of it anew would take the time that is measured.
+#[derive(Default)]
+struct Sink {
+    /// Bytes of whole lines that are counted.
+    read: u64,
+    /// Events by kind; of `lost`, how many the kernel's records of it say.
+    seen: BTreeMap<String, u64>,
 }
 
-/// Events at the sink by kind; of `lost`, how many the kernel's records of it say.
-fn seen() -> Result<BTreeMap<String, u64>, Trouble> {
-    let text = match fs::read_to_string(SINK) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        other => other.map_err(|error| format!("{SINK}: {error}"))?,
-    };
-    let mut seen = BTreeMap::new();
-    // The last line may be under way.
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        let event: Value =
-            serde_json::from_str(line).map_err(|error| format!("{SINK}: {error}"))?;
-        let kind = event.pointer("/metadata/event_code").and_then(Value::as_str);
-        let count = match kind {
-            Some("lost") => event.pointer("/unmapped/lost").and_then(Value::as_u64).unwrap_or(0),
-            _ => 1,
+impl Sink {
+    /// Counts the lines that are new; whether there were any.
+    fn look(&mut self) -> Result<bool, Trouble> {
+        let failed = |error: io::Error| format!("{SINK}: {error}");
+        let mut file = match File::open(SINK) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(failed)?,
         };
-        *seen.entry(kind.unwrap_or_default().to_owned()).or_default() += count;
+        file.seek(SeekFrom::Start(self.read)).map_err(failed)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
+        // The last line may be under way.
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        for line in text[..whole].lines() {
+            let event: Value =
+                serde_json::from_str(line).map_err(|error| format!("{SINK}: {error}"))?;
+            let kind = event.pointer("/metadata/event_code").and_then(Value::as_str);
+            let count = match kind {
+                Some("lost") => {
+                    event.pointer("/unmapped/lost").and_then(Value::as_u64).unwrap_or(0)
+                }
+                _ => 1,
+            };
+            *self.seen.entry(kind.unwrap_or_default().to_owned()).or_default() += count;
+        }
+        self.read += whole as u64;
+        Ok(whole > 0)
     }
-    Ok(seen)
+
+    /// Waits until nothing more comes; how long it took from `begun` until the last came, ms.
+    fn settle(&mut self, begun: Instant) -> Result<u64, Trouble> {
+        self.look()?;
+        let (mut at, mut since) = (took_ms(begun), Instant::now());
+        while since.elapsed() < QUIET {
+            if begun.elapsed() > PATIENCE {
+                return Err("the sink does not come to rest".to_owned());
+            }
+            thread::sleep(PAUSE);
+            if self.look()? {
+                (at, since) = (took_ms(begun), Instant::now());
+            }
+        }
+        Ok(at)
+    }
 }
 
 /// What is neither delivered nor counted as lost, in words.
