@@ -172,6 +172,14 @@ impl Proc {
         field(&status, "Uid:").and_then(first_number)
     }
 
+    /// Real user and group of a process, in guard-agent's user namespace.
+    #[must_use]
+    pub fn ids(&self, pid: u32) -> Option<(u32, u32)> {
+        let status = read(&self.root.join(pid.to_string()).join("status")).ok()?;
+        let first = |name| field(&status, name).and_then(first_number);
+        Some((first("Uid:")?, first("Gid:")?))
+    }
+
     /// The user who logged in (`/proc/PID/loginuid`), whatever `sudo` made of them since.
     #[must_use]
     pub fn login_uid(&self, pid: u32) -> Option<u32> {

@@ -139,12 +139,13 @@ impl Decider {
         }
     }
 
-    /// Whether the policy permits an action without a person.
+    /// Whether the policy permits an action without a person, whichever program of the session's user asks.
     #[must_use]
-    pub fn permits(&self, question: &Question<'_>) -> bool {
+    pub fn permits_whoever(&self, question: &Question<'_>) -> bool {
         let Question { session, process, action, .. } = *question;
         let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
-        matches!(self.policy.decide(&attempt), Outcome::Allow { .. })
+        !self.policy.depends_on_program(action)
+            && matches!(self.policy.decide(&attempt), Outcome::Allow { .. })
     }
 
     /// Denies an action that cannot be judged (K3), and says why.

@@ -12,8 +12,8 @@ use crate::{
         SelectedBody,
     },
     hold::{
-        ActionKey, FILE_OBJECT_BYTES, FileObject, KIND_BIND, KIND_CONNECT, KIND_CONTROL, KIND_EXEC,
-        KIND_LINK, KIND_LISTEN, KIND_MAP, KIND_OPEN, KIND_PTRACE, KIND_RECEIVE, KIND_RENAME,
+        ActionKey, FILE_OBJECT_BYTES, FileObject, KIND_BIND, KIND_CONNECT, KIND_EXEC, KIND_LINK,
+        KIND_LISTEN, KIND_MAP, KIND_METADATA, KIND_OPEN, KIND_PTRACE, KIND_RECEIVE, KIND_RENAME,
         KIND_SEND, KIND_SIGNAL, KIND_SOCKET, KIND_SYMLINK, KIND_UNLINK, KIND_USER_NAMESPACE,
         KIND_XATTR, OBJECT_BYTES, OBJECT_WORDS, TASK_OBJECT_BYTES, TaskObject,
     },
@@ -312,7 +312,7 @@ fn held<'a>(reader: &mut Reader<'a>) -> Result<Held<'a>, DecodeError> {
         | KIND_MAP
         | KIND_RECEIVE
         | KIND_UNLINK..=KIND_XATTR
-        | KIND_USER_NAMESPACE..=KIND_CONTROL => {
+        | KIND_USER_NAMESPACE..=KIND_METADATA => {
             let (deadline_ns, file) = file(reader)?;
             (deadline_ns, HeldObject::File(file))
         }
@@ -381,7 +381,7 @@ impl ActionKey {
         let [dev, ino, generation, low, high, ..] = self.object;
         let is_file = matches!(self.kind, KIND_EXEC | KIND_OPEN | KIND_MAP | KIND_RECEIVE)
             || (KIND_UNLINK..=KIND_XATTR).contains(&self.kind)
-            || (KIND_USER_NAMESPACE..=KIND_CONTROL).contains(&self.kind);
+            || (KIND_USER_NAMESPACE..KIND_METADATA).contains(&self.kind);
         (is_file && self.object_len as usize >= FILE_OBJECT_BYTES).then_some(FileObject {
             dev,
             ino,

@@ -104,6 +104,16 @@ pub const KIND_CAPABILITY: u32 = 0x40c;
 /// Another task is steered, or a terminal typed into: `flags` has `CONTROL_*`, `access` the process that
 /// is steered, or 0 where it is not known. Never held: the callers hold locks, or go on without.
 pub const KIND_CONTROL: u32 = 0x40d;
+/// System V shared memory, semaphores and message queues: made, used or changed (`ipc_permission`,
+/// `shm_alloc_security`, `shm_shmctl`, …). Never held: `ipc_permission` is asked for a yes or no.
+pub const KIND_IPC: u32 = 0x40e;
+/// A key or keyring of the kernel (`key_permission`, `key_alloc`). Never held: a search makes another error
+/// of ours.
+pub const KIND_KEYRING: u32 = 0x40f;
+/// What is noted about a file: its times (`inode_setattr`), attributes that give no rights (`inode_setxattr`, …).
+/// Words 0 to 2 of the object are its device, inode and generation, what follows is the new value; `flags` has
+/// `METADATA_*`, the name is the file's last one or the attribute's. The hooks know no mount, so there is no path.
+pub const KIND_METADATA: u32 = 0x410;
 
 // `flags` of [`KIND_CONTROL`].
 /// `task_setnice`: the priority of its threads.
@@ -120,6 +130,15 @@ pub const CONTROL_LIMITS: u32 = 5;
 pub const CONTROL_OWNER: u32 = 6;
 /// `file_ioctl`: something is typed into a terminal.
 pub const CONTROL_TERMINAL: u32 = 7;
+
+// `flags` of [`KIND_METADATA`].
+/// Words 3 and 4: seconds and nanoseconds of the last access, 5 and 6: of the last change; zeros for one that
+/// becomes the present or stays, as word 7 tells (`ATTR_*_SET` of `include/linux/fs.h`).
+pub const METADATA_TIMES: u32 = 0;
+/// Words 3 and 4: keyed hash of the attribute's name and value.
+pub const METADATA_ATTRIBUTE: u32 = 1;
+/// The attribute is removed.
+pub const METADATA_REMOVED: u32 = 2;
 
 /// Word of [`ActionKey::object`] behind a [`FileObject`] that a kind may use for what else counts.
 pub const OBJECT_EXTRA: usize = FILE_OBJECT_BYTES / 8;
@@ -146,6 +165,9 @@ pub const ACCESS_LOADER: u32 = 1 << 8;
 pub const ACCESS_GAINS: u32 = 1 << 9;
 /// The mapping is or was writable and shared.
 pub const ACCESS_SHARED_WRITE: u32 = 1 << 10;
+/// The `exec` gives the process capabilities that it does not have, by an attribute of the file: asked apart
+/// from the image itself, once the kernel has worked the new credentials out.
+pub const ACCESS_FILE_CAPABILITIES: u32 = 1 << 11;
 
 /// The exact action of the exact thread.
 #[repr(C)]
@@ -255,6 +277,8 @@ pub const GRANT_CACHEABLE: u32 = 1;
 pub struct StandingKey {
     /// Session handle.
     pub session: u64,
+    /// Real user id, and group id << 32, in the initial user namespace: a policy may go by them.
+    pub ids: u64,
     /// `KIND_*`.
     pub kind: u32,
     /// As in [`ActionKey::access`].
@@ -352,11 +376,12 @@ const _: () = {
     assert!(offset_of!(TaskObject, uid) == 16);
     assert!(offset_of!(TaskObject, session) == 24);
     assert!(offset_of!(TaskObject, comm) == 32);
-    assert!(size_of::<StandingKey>() == 24);
-    assert!(offset_of!(StandingKey, kind) == 8);
-    assert!(offset_of!(StandingKey, access) == 12);
-    assert!(offset_of!(StandingKey, flags) == 16);
-    assert!(offset_of!(StandingKey, policy_epoch) == 20);
+    assert!(size_of::<StandingKey>() == 32);
+    assert!(offset_of!(StandingKey, ids) == 8);
+    assert!(offset_of!(StandingKey, kind) == 16);
+    assert!(offset_of!(StandingKey, access) == 20);
+    assert!(offset_of!(StandingKey, flags) == 24);
+    assert!(offset_of!(StandingKey, policy_epoch) == 28);
     assert!(size_of::<DecisionKey>() == 32);
     assert!(offset_of!(DecisionKey, policy_epoch) == 8);
     assert!(offset_of!(DecisionKey, kind) == 12);

@@ -88,6 +88,11 @@ struct file {
 	struct inode *f_inode;
 } CORE;
 
+// Declared by its name alone: the halves of 6.1 have the room of this number.
+typedef struct {
+	u64 val;
+} kernel_cap_t;
+
 struct cred {
 	kuid_t uid;
 	kgid_t gid;
@@ -97,6 +102,7 @@ struct cred {
 	kgid_t egid;
 	kuid_t fsuid;
 	kgid_t fsgid;
+	kernel_cap_t cap_permitted;
 } CORE;
 
 struct posix_acl_entry {
@@ -108,10 +114,17 @@ struct posix_acl {
 	struct posix_acl_entry a_entries[];
 } CORE;
 
+struct iattr {
+	u32 ia_valid;
+	struct timespec64 ia_atime;
+	struct timespec64 ia_mtime;
+} CORE;
+
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
 	const char *interp;
+	struct cred *cred;
 	unsigned long p;
 	int argc, envc;
 	char buf[256];
@@ -138,6 +151,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	u64 start_boottime;
 	const struct cred *real_cred;
+	const struct cred *cred;
 	char comm[16];
 	struct fs_struct *fs;
 } CORE;
@@ -202,6 +216,8 @@ GETTER u64 core_inode_changed(struct inode *i)
 GETTER u32 core_inode_nlink(struct inode *i) { return i->i_nlink; }
 
 // PROC_SUPER_MAGIC of include/uapi/linux/magic.h.
+// 0 if it is of pidfs.
+GETTER u64 core_inode_not_pidfs(struct inode *i) { return i->i_sb->s_magic ^ 0x50494446; }
 GETTER u32 core_inode_is_procfs(struct inode *i) { return i->i_sb->s_magic == 0x9fa0; }
 
 GETTER struct inode *core_file_inode(struct file *f) { return f->f_inode; }
@@ -229,12 +245,20 @@ GETTER u64 core_dentry_offset_of_name(void) { return __builtin_preserve_field_in
 GETTER u32 core_acl_count(struct posix_acl *a) { return a->a_count; }
 GETTER u64 core_acl_offset_of_entries(void) { return __builtin_preserve_field_info(((struct posix_acl *)0)->a_entries, 0); }
 
+GETTER u32 core_iattr_valid(struct iattr *a) { return a->ia_valid; }
+GETTER u64 core_iattr_atime_sec(struct iattr *a) { return a->ia_atime.tv_sec; }
+GETTER u64 core_iattr_atime_nsec(struct iattr *a) { return a->ia_atime.tv_nsec; }
+GETTER u64 core_iattr_mtime_sec(struct iattr *a) { return a->ia_mtime.tv_sec; }
+GETTER u64 core_iattr_mtime_nsec(struct iattr *a) { return a->ia_mtime.tv_nsec; }
+
 GETTER struct file *core_bprm_file(struct linux_binprm *b) { return b->file; }
 // The kernel sets interp apart from filename once a script (or binfmt_misc) has named its interpreter.
 // Compared, not subtracted: to 7.3 these are pointers, on which there is no arithmetic.
 GETTER u32 core_bprm_is_interpreter(struct linux_binprm *b) { return b->interp != b->filename; }
 // The first four bytes of the file.
 GETTER u32 core_bprm_magic(struct linux_binprm *b) { return *(u32 *)b->buf; }
+// Addresses, not loads: 6.1 has an array there, which may not be loaded as one number.
+GETTER u64 core_bprm_permitted(struct linux_binprm *b) { return (u64)&b->cred->cap_permitted; }
 GETTER u64 core_bprm_p(struct linux_binprm *b) { return b->p; }
 GETTER u32 core_bprm_argc(struct linux_binprm *b) { return b->argc; }
 GETTER u32 core_bprm_envc(struct linux_binprm *b) { return b->envc; }
@@ -245,6 +269,7 @@ GETTER u32 core_task_tgid(struct task_struct *t) { return t->tgid; }
 GETTER u32 core_task_parent_tgid(struct task_struct *t) { return t->real_parent->tgid; }
 GETTER u64 core_task_start(struct task_struct *t) { return t->start_boottime; }
 GETTER u32 core_task_uid(struct task_struct *t) { return t->real_cred->euid.val; }
+GETTER u64 core_task_permitted(struct task_struct *t) { return (u64)&t->cred->cap_permitted; }
 GETTER u32 core_task_gid(struct task_struct *t) { return t->real_cred->egid.val; }
 GETTER char *core_task_comm(struct task_struct *t) { return t->comm; }
 GETTER u32 core_task_status(struct task_struct *t) { return t->thread_info.status; }

@@ -6,7 +6,7 @@
 //! answered at once, by a standing permission or a denial; inside the session tasks may be steered.
 
 use crate::{
-    file::{fill, fill_without_path, set_file},
+    file::{fill, fill_without_path, set_file, set_name},
     hold,
     kernel::{File, Task},
     lineage::label_of,
@@ -15,9 +15,8 @@ use crate::{
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
-use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{FileBody, NAME_BYTES},
+    event::FileBody,
     hold::{
         CONTROL_IO_PRIORITY, CONTROL_LIMITS, CONTROL_MEMORY, CONTROL_OWNER, CONTROL_PRIORITY,
         CONTROL_SCHEDULER, CONTROL_TERMINAL, KIND_CONTROL, KIND_XATTR,
@@ -153,19 +152,14 @@ fn try_ioctl(ctx: &LsmContext, describe: impl FnOnce(*mut FileBody, File)) -> Ve
 /// value is not looked at: it is in memory that can change after this look.
 #[inline(always)]
 fn change_file(file: File, command: u32, describe: impl FnOnce(*mut FileBody, File)) -> Verdict {
-    const NAME: &[u8; 17] = b"flags (by ioctl)\0";
-    const { assert!(NAME.len() <= NAME_BYTES) };
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let mut key = hold::key(task, KIND_XATTR, 0, command);
     set_file(&mut key, file.inode());
     hold::answer(task, &label, &key, |body: *mut FileBody| {
         describe(body, file);
-        // SAFETY: a fresh reservation, and the name is no longer than its room.
-        unsafe {
-            addr_of_mut!((*body).name).cast::<[u8; 17]>().write_unaligned(*NAME);
-            (*body).name_len = NAME.len() as u32;
-        }
+        // SAFETY: a fresh reservation.
+        unsafe { set_name(body, *b"flags (by ioctl)\0") };
     })
 }
 

@@ -11,7 +11,7 @@ use crate::{
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{FileBody, PATH_BYTES},
+    event::{FileBody, NAME_BYTES, PATH_BYTES},
     hold::{
         ACCESS_APPEND, ACCESS_READ, ACCESS_TMPFILE, ACCESS_TRUNCATE, ACCESS_WRITE, ActionKey,
         FILE_OBJECT_BYTES, KIND_OPEN,
@@ -48,7 +48,8 @@ fn try_file_open(ctx: &LsmContext) -> Verdict {
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let file = File::arg(ctx, 0);
     let (flags, mode) = (file.flags(), file.mode());
-    if flags & FMODE_EXEC_FLAG != 0 || mode & FMODE_NOACCOUNT != 0 {
+    // Making a pidfd is no use of the process: signals, descriptors and memory are decided where they are asked for.
+    if flags & FMODE_EXEC_FLAG | mode & FMODE_NOACCOUNT | file.inode().pidfs() != 0 {
         return Verdict::Allow;
     }
     let unnamed = flags & O_TMPFILE == O_TMPFILE;
@@ -145,6 +146,20 @@ pub unsafe fn fill_without_path(body: *mut FileBody, inode: Inode) {
     unsafe {
         fill_inode(body, inode);
         (*body).path_len = 0;
+    }
+}
+
+/// Sets the text of a body that has been filled; it ends with a NUL.
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
+#[inline(always)]
+pub unsafe fn set_name<const BYTES: usize>(body: *mut FileBody, name: [u8; BYTES]) {
+    const { assert!(BYTES <= NAME_BYTES) };
+    // SAFETY: the caller's promise, and the name is no longer than its room.
+    unsafe {
+        addr_of_mut!((*body).name).cast::<[u8; BYTES]>().write_unaligned(name);
+        (*body).name_len = BYTES as u32;
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     cache,
-    kernel::{Task, boot_ns, stop_current},
+    kernel::{Task, boot_ns, stop_current, uid_gid},
     maps::{EVENTS, GRANTS, HOLDS, STANDING, config, count},
     record::{self, ActionBody, Record, fill_header},
     verdict::Verdict,
@@ -252,6 +252,7 @@ pub fn answer_at_once<B: ActionBody>(
 ) -> Verdict {
     let standing = StandingKey {
         session: label.session,
+        ids: uid_gid(),
         kind: key.kind,
         access: key.access,
         flags: key.flags,

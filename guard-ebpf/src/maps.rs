@@ -82,8 +82,8 @@ pub static BACKUPS: HashMap<TaskKey, Label> =
 #[btf_map]
 pub static PASSES: TaskStorage<Passes> = TaskStorage::new();
 
-/// Images before the last of one exec chain: the kernel's own limit is 5 images in all.
-pub const EXEC_PASSES: usize = 4;
+/// Images before the last of one exec chain, of which the kernel's own limit is 5 in all, and the loader.
+pub const EXEC_PASSES: usize = 5;
 
 /// See [`PASSES`]; only ever read and written by its own thread.
 #[repr(C)]

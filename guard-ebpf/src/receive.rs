@@ -36,7 +36,7 @@ fn try_file_receive(ctx: &LsmContext) -> Verdict {
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let file = File::arg(ctx, 0);
     let inode = file.inode();
-    if inode.is_unnamed() || !is_asked_about(inode) {
+    if inode.is_unnamed() || inode.pidfs() != 0 || !is_asked_about(inode) {
         return Verdict::Allow;
     }
     let access = access_of(file.flags(), file.mode());

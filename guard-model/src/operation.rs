@@ -117,5 +117,12 @@ operations! {
         /// A process is steered by other means than signals and ptrace, or a terminal is typed into
         /// (`task_setnice` and its like, `task_prlimit`, `file_fcntl`, `file_ioctl`).
         Control = "control",
+        /// System V shared memory, semaphores or message queues (`ipc_permission` and its like).
+        Ipc = "ipc",
+        /// A key or keyring of the kernel (`key_permission`, `key_alloc`).
+        Keyring = "keyring",
+        /// What is noted about a file changes: its times, attributes that give no rights (`inode_setattr`,
+        /// `inode_setxattr`).
+        Metadata = "metadata",
     }
 }

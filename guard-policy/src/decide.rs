@@ -133,7 +133,14 @@ impl Policy {
             | Action::Task { .. }
             | Action::System { .. } => false,
         };
-        is_steady && !self.place_readers.concern(&NAMES.action(action.name()))
+        is_steady && !self.depends_on_program(action)
+    }
+
+    /// Whether a statement on this action reads the program or the working directory of the process: then what
+    /// is allowed to one process is not allowed to the next.
+    #[must_use]
+    pub fn depends_on_program(&self, action: &Action) -> bool {
+        self.place_readers.concern(&NAMES.action(action.name()))
     }
 
     /// Cedar skips a statement that fails to evaluate; Guard denies: it could have been a forbid.

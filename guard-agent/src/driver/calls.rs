@@ -76,6 +76,7 @@ impl<K: Kernel> Driver<K> {
             unix_ms: clock::unix_ms(),
         };
         let info = self.parts.sessions.start(new).map_err(|error| error.to_string())?.clone();
+        self.allow_beforehand(handle, peer.pid);
         let label = Label { session: handle, flags: LABEL_FLAG_ROOT, _pad: 0 };
         if let Err(error) = self.parts.kernel.label(peer.pidfd.as_fd(), label) {
             self.parts.sessions.end(handle);

@@ -1,6 +1,10 @@
 //! Kernel events: what each means for engine, sessions and evidence.
 
-use super::{Driver, tree::UNNAMED};
+use super::{
+    Driver,
+    beforehand::{allow, ids},
+    tree::UNNAMED,
+};
 use crate::{
     clock,
     decide::Question,
@@ -90,7 +94,7 @@ impl<K: Kernel> Driver<K> {
     }
 
     /// The kernel denied at once. Where the policy permits the action, the kernel is told so for the next
-    /// time; what reaches out of the session or hides its origin stays closed whatever a policy says.
+    /// time (and cannot tell one program from another then); what reaches out of the session or hides its origin stays closed whatever a policy says.
     fn blocked(&mut self, header: &Header, key: &ActionKey, action: Action, reason: u32) {
         self.know(header);
         let process = self.parts.proc.brief(header).unwrap_or_else(|_| bare(header));
@@ -105,21 +109,20 @@ impl<K: Kernel> Driver<K> {
             now_ns: clock::boottime_ns(),
             deadline_ns: 0,
         };
-        let is_permitted = reason == REASON_NOT_HOLDABLE && parts.decider.permits(&question);
+        let is_permitted =
+            reason == REASON_NOT_HOLDABLE && parts.decider.permits_whoever(&question);
         let digest = parts.decider.digest(&question);
         let mut allowed_from_now = false;
         if is_permitted {
             let standing = StandingKey {
                 session: header.session,
+                ids: ids(header.uid, header.gid),
                 kind: key.kind,
                 access: key.access,
                 flags: key.flags,
                 policy_epoch: 0,
             };
-            match parts.kernel.allow_standing(standing) {
-                Ok(()) => allowed_from_now = true,
-                Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),
-            }
+            allowed_from_now = allow(&mut parts.kernel, standing);
         }
         let reason = crate::engine::reason_name(reason).to_owned();
         let blocked = Event::Blocked { digest, process, action, reason, allowed_from_now };

@@ -6,6 +6,7 @@
 //! link queues), not for a person (the engine keeps the hold). An allow by policy is event → Cedar
 //! → map → SIGCONT.
 
+mod beforehand;
 mod calls;
 mod ending;
 mod events;
@@ -210,6 +211,12 @@ impl<K: Kernel> Driver<K> {
         let selectors = self.parts.selectors.active();
         self.parts.kernel.set_selectors(selectors).map_err(DriverError::Select)?;
         self.find_labels(Unknown::Left);
+        // Under this policy, which may be another one.
+        let running: Vec<_> =
+            self.parts.sessions.running().map(|(handle, info)| (handle, info.root_pid)).collect();
+        for (handle, pid) in running {
+            self.allow_beforehand(handle, pid);
+        }
         let holds = self.parts.kernel.holds().map_err(DriverError::Adopt)?;
         for (key, record) in holds {
             if self.parts.kernel.is_alive(&key) {

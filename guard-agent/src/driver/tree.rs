@@ -55,6 +55,7 @@ impl<K: Kernel> Driver<K> {
                 self.parts.sessions.add_task(header.session, header.tid, header.tgid);
                 self.evidence(Some(id), Event::SessionStarted { info });
                 self.save_sessions();
+                self.allow_beforehand(header.session, header.tgid);
             }
             Err(error) => tracing::error!(session = header.session, "{error}"),
         }

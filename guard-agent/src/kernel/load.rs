@@ -216,7 +216,9 @@ fn check_bpffs(pin_root: &Path) -> Result<(), LoadError> {
 /// What a former guard-agent with the same object left; nothing is attached.
 fn adopted(generation: &Generation, coverage: &mut Vec<Coverage>) {
     let has = |name: &str| generation.has(name);
-    for spec in PROGRAMS.iter().filter(|spec| !spec.newer || has(spec.program)) {
+    let is_elsewhere =
+        |spec: &Spec| spec.newer || spec.counterpart().is_some_and(|other| has(other.program));
+    for spec in PROGRAMS.iter().filter(|spec| has(spec.program) || !is_elsewhere(spec)) {
         let (state, reason) = if has(spec.program) {
             (CoverageState::Enforced, "")
         } else {
@@ -252,7 +254,12 @@ fn attach_all(
         loader.load(&config.object).map_err(|error| LoadError::Object(chain(&error)))?;
     // The hash key has to be there before the first hook runs.
     configure(config, open_map(place, "CONFIG")?)?;
+    let fits = |spec: &Spec| prototypes.check(spec.hook, spec.takes).is_ok();
     for spec in &PROGRAMS {
+        if !fits(spec) && spec.counterpart().is_some_and(fits) {
+            generation.without(spec.program).map_err(&failed)?;
+            continue;
+        }
         let start = Instant::now();
         let attached = prototypes
             .check(spec.hook, spec.takes)

@@ -15,7 +15,7 @@ mod ring;
 mod sys;
 mod wire;
 
-pub use convert::action_name;
+pub use convert::{action_name, action_of_kind};
 pub use guard_common::event::RING_BYTES;
 pub use keeper::{KernelObject, Tampering};
 pub use load::{EbpfConfig, LoadError};

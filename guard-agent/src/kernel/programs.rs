@@ -11,12 +11,22 @@ pub(super) struct Spec {
     pub(super) essential: bool,
     /// Not every kernel of the matrix has the hook; without it another hook sees the same.
     pub(super) newer: bool,
+    /// Another program for the same hook, as other kernels have it: at most one of the two is attached.
+    pub(super) instead_of: Option<&'static str>,
     /// Which arguments of the hook it reads, and what it takes them for (K5).
     pub(super) takes: &'static [(usize, Takes)],
 }
 
 const fn spec(program: &'static str, action: &'static str) -> Spec {
-    Spec { program, hook: program, action, essential: false, newer: false, takes: &[] }
+    Spec {
+        program,
+        hook: program,
+        action,
+        essential: false,
+        newer: false,
+        instead_of: None,
+        takes: &[],
+    }
 }
 
 /// A further program on a hook that has one already.
@@ -33,13 +43,24 @@ const fn newer(program: &'static str, action: &'static str) -> Spec {
 }
 
 impl Spec {
+    const fn instead_of(self, program: &'static str) -> Self {
+        Self { instead_of: Some(program), ..self }
+    }
+
+    /// The program for the same hook of other kernels, if there is one.
+    pub(super) fn counterpart(&self) -> Option<&'static Self> {
+        PROGRAMS.iter().find(|other| {
+            other.instead_of == Some(self.program) || self.instead_of == Some(other.program)
+        })
+    }
+
     const fn takes(self, takes: &'static [(usize, Takes)]) -> Self {
         Self { takes, ..self }
     }
 }
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-pub(super) const PROGRAMS: [Spec; 57] = [
+pub(super) const PROGRAMS: [Spec; 72] = [
     lineage("task_alloc").takes(&[(0, Struct("task_struct")), (1, Number)]),
     lineage("bprm_committed_creds").takes(&[(0, Struct("linux_binprm"))]),
     // It keeps the second copy of a label, which most kernels need (`quirk.rs`).
@@ -47,6 +68,7 @@ pub(super) const PROGRAMS: [Spec; 57] = [
     spec("sched_process_exit", "lineage"),
     spec("bprm_check_security", "exec").takes(&[(0, Struct("linux_binprm"))]),
     further("exec_loader", "file_open", "exec").takes(&[(0, Struct("file"))]),
+    spec("bprm_creds_from_file", "exec").takes(&[(0, Struct("linux_binprm")), (1, Struct("file"))]),
     spec("file_open", "open").takes(&[(0, Struct("file"))]),
     spec("path_mknod", "open").takes(&[(0, Struct("path")), (1, Struct("dentry")), (2, Number)]),
     spec("path_unlink", "unlink").takes(&[(0, Struct("path")), (1, Struct("dentry"))]),
@@ -80,6 +102,7 @@ pub(super) const PROGRAMS: [Spec; 57] = [
         (3, Struct("posix_acl")),
     ]),
     newer("inode_remove_acl", "xattr").takes(&[(1, Struct("dentry")), (2, Address)]),
+    newer("inode_file_setattr", "xattr").takes(&[(0, Struct("dentry")), (1, Address)]),
     spec("file_receive", "receive").takes(&[(0, Struct("file"))]),
     spec("mmap_file", "map").takes(&[(0, Struct("file")), (2, Number), (3, Number)]),
     spec("file_mprotect", "map").takes(&[(0, Struct("vm_area_struct")), (2, Number)]),
@@ -121,6 +144,21 @@ pub(super) const PROGRAMS: [Spec; 57] = [
     spec("task_fix_setuid", "setid").takes(&[(0, Struct("cred")), (1, Struct("cred"))]),
     spec("task_fix_setgid", "setid").takes(&[(0, Struct("cred")), (1, Struct("cred"))]),
     spec("settime", "settime").takes(&[(0, Address)]),
+    spec("ipc_permission", "ipc"),
+    spec("shm_alloc_security", "ipc"),
+    spec("sem_alloc_security", "ipc"),
+    spec("msg_queue_alloc_security", "ipc"),
+    spec("shm_shmctl", "ipc"),
+    spec("sem_semctl", "ipc"),
+    spec("msg_queue_msgctl", "ipc"),
+    spec("inode_create", "ipc"),
+    spec("inode_unlink", "ipc"),
+    spec("key_permission", "keyring"),
+    spec("key_alloc", "keyring"),
+    spec("inode_setattr", "metadata").takes(&[(1, Struct("dentry")), (2, Struct("iattr"))]),
+    further("inode_setattr_unmapped", "inode_setattr", "metadata")
+        .instead_of("inode_setattr")
+        .takes(&[(0, Struct("dentry")), (1, Struct("iattr"))]),
 ];
 
 #[cfg(test)]
@@ -134,6 +172,16 @@ mod tests {
         assert_eq!(essential, ["task_alloc", "bprm_committed_creds", "sched_process_fork"]);
         for (spec, program) in PROGRAMS.iter().zip(essential) {
             assert_eq!(spec.program, program);
+        }
+    }
+
+    #[test]
+    fn programs_for_different_kernels_know_each_other() {
+        for spec in PROGRAMS.iter().filter(|spec| spec.instead_of.is_some()) {
+            let first = spec.counterpart().expect("it names a program");
+            assert_eq!(first.counterpart().map(|spec| spec.program), Some(spec.program));
+            assert_eq!((first.hook, first.action), (spec.hook, spec.action));
+            assert_ne!(first.takes, spec.takes);
         }
     }
 }

@@ -344,6 +344,17 @@ mod tests {
             "uring_sqpoll",
             "uring_override_creds",
             "uring_cmd",
+            "ipc_permission",
+            "shm_alloc_security",
+            "sem_alloc_security",
+            "msg_queue_alloc_security",
+            "shm_shmctl",
+            "sem_semctl",
+            "msg_queue_msgctl",
+            "inode_create",
+            "inode_unlink",
+            "key_permission",
+            "key_alloc",
         ];
         assert_eq!(silent, without);
     }

@@ -2,7 +2,7 @@
 //! check and before the point of no return, without a check of its own. So it is decided where it is
 //! opened.
 
-use super::passes::{settle, slot};
+use super::passes::{passed, settle, slot};
 use crate::{
     cache,
     file::{FMODE_EXEC_FLAG, FMODE_NOACCOUNT, set_file},
@@ -54,20 +54,34 @@ fn try_exec_loader(ctx: &LsmContext) -> Verdict {
     set_file(&mut key, inode);
     // As for any image: what was written to after a decision is another one.
     key.object[3] = inode.changed_ns();
+    if passed(passes, &key) {
+        return Verdict::Allow;
+    }
     let cached = cache::of_file(task, &label, &key, inode, file.path().walk());
     let verdict =
         hold::answer_cached(task, &label, &key, cached.as_ref(), |body: *mut ExecBody| {
-            // SAFETY: a fresh reservation; every field but the head and unused tails is written.
-            unsafe {
-                (*body).owner_uid = inode.uid();
-                (*body).mode = inode.mode();
-                (*body).argc = 0;
-                (*body).argv_len = 0;
-                (*body).argv_flags = 0;
-                (*body).environment = 0;
-                let path = addr_of_mut!((*body).path).cast();
-                (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
-            }
+            // SAFETY: a fresh reservation.
+            unsafe { describe_bare(body, file, 0) };
         });
     settle(passes, &key, verdict)
+}
+
+/// Every field but the head and unused tails, without arguments: what of them is known is in `argv_flags`.
+///
+/// # Safety
+/// `body` must be a ring buffer reservation.
+#[inline(always)]
+pub unsafe fn describe_bare(body: *mut ExecBody, file: File, argv_flags: u32) {
+    let inode = file.inode();
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*body).owner_uid = inode.uid();
+        (*body).mode = inode.mode();
+        (*body).argc = 0;
+        (*body).argv_len = 0;
+        (*body).argv_flags = argv_flags;
+        (*body).environment = 0;
+        let path = addr_of_mut!((*body).path).cast();
+        (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
+    }
 }

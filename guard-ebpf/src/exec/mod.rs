@@ -1,6 +1,7 @@
 //! `exec` of a program: `bprm_check_security`, once per image of a script's chain.
 
 mod argv;
+mod capabilities;
 pub mod commit;
 mod environment;
 mod loader;

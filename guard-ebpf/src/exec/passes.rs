@@ -1,6 +1,7 @@
 //! What a thread remembers from one hook of an `execve` to the next, and to its restart.
 //!
-//! An `execve` asks for several images: a script, its interpreter, the loader of that. A held one
+//! An `execve` asks for several images: a script, its interpreter, the loader of that; and for what it gains by
+//! the last one's attributes. A held one
 //! restarts the whole call, and the checks before it run again although their grants are consumed. So
 //! the thread remembers what it was granted in this exec, and that counts only while the exec restarts
 //! for a later image. It is still one grant, one program: with these passes a thread gets no further
@@ -12,7 +13,10 @@ use crate::{
     verdict::Verdict,
 };
 use core::ptr::{addr_of, addr_of_mut};
-use guard_common::hold::{ACCESS_INTERPRETER, ACCESS_LOADER, ActionKey};
+use guard_common::hold::{ACCESS_FILE_CAPABILITIES, ACCESS_INTERPRETER, ACCESS_LOADER, ActionKey};
+
+/// What is asked for after the first image of an exec.
+const LATER: u32 = ACCESS_INTERPRETER | ACCESS_LOADER | ACCESS_FILE_CAPABILITIES;
 
 /// The thread's slot. `None`: no memory, and then nothing is allowed.
 #[inline(always)]
@@ -26,7 +30,7 @@ pub fn passed(passes: *mut Passes, key: &ActionKey) -> bool {
     // SAFETY: a slot that only this thread touches; indices are within the array.
     unsafe {
         if (*passes).exec_restarts == 0 {
-            if key.access & ACCESS_INTERPRETER == 0 {
+            if key.access & LATER == 0 {
                 // Another exec begins: what an earlier one was granted is over.
                 (*passes).exec_count = 0;
             }
@@ -35,7 +39,9 @@ pub fn passed(passes: *mut Passes, key: &ActionKey) -> bool {
         for index in 0..EXEC_PASSES {
             let pass = addr_of!((*passes).exec[index]);
             if (index as u32) < (*passes).exec_count && is_of(pass, key) {
-                (*passes).names_loader = (*passes).check.elf;
+                if key.access & ACCESS_LOADER == 0 {
+                    (*passes).names_loader = (*passes).check.elf;
+                }
                 return true;
             }
         }
@@ -65,9 +71,11 @@ pub fn settle(passes: *mut Passes, key: &ActionKey, verdict: Verdict) -> Verdict
             Verdict::Allow => {
                 (*passes).exec_restarts = 0;
                 let count = core::hint::black_box(u64::from((*passes).exec_count));
-                // Nothing is asked for after the loader.
-                if key.access & ACCESS_LOADER == 0 {
+                if key.access & (ACCESS_LOADER | ACCESS_FILE_CAPABILITIES) == 0 {
                     (*passes).names_loader = (*passes).check.elf;
+                }
+                // Nothing is asked for after the capabilities.
+                if key.access & ACCESS_FILE_CAPABILITIES == 0 {
                     if count < EXEC_PASSES as u64 {
                         let pass = addr_of_mut!((*passes).exec[count as usize]);
                         (*pass).dev = key.object[0];
@@ -80,7 +88,7 @@ pub fn settle(passes: *mut Passes, key: &ActionKey, verdict: Verdict) -> Verdict
             }
             Verdict::Deny => forget(passes),
             // What was granted before this image need not be asked for again.
-            Verdict::Restart if key.access & (ACCESS_INTERPRETER | ACCESS_LOADER) != 0 => {
+            Verdict::Restart if key.access & LATER != 0 => {
                 (*passes).exec_restarts = 1;
             }
             Verdict::Restart => {}

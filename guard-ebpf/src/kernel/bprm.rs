@@ -1,9 +1,10 @@
 //! An exec in progress.
 
 use super::{
+    cred::read_capabilities,
     getters::{
         Raw, core_bprm_argc, core_bprm_envc, core_bprm_file, core_bprm_is_interpreter,
-        core_bprm_magic, core_bprm_p,
+        core_bprm_magic, core_bprm_p, core_bprm_permitted,
     },
     nonzero,
     object::File,
@@ -43,6 +44,14 @@ impl Bprm {
     pub fn is_elf(self) -> u32 {
         // SAFETY: as for `file`.
         1 - nonzero(u64::from(unsafe { core_bprm_magic(self.0) } ^ ELF_MAGIC))
+    }
+
+    /// The capabilities that the new program is permitted, a bit each. `None`: they cannot be read.
+    #[inline(always)]
+    pub fn permitted(self) -> Option<u64> {
+        // SAFETY: as for `file`.
+        let at = unsafe { core_bprm_permitted(self.0) };
+        read_capabilities(at)
     }
 
     /// Address of argv[0] in the new memory; the other arguments and then the environment follow it.

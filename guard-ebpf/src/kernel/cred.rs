@@ -5,7 +5,7 @@ use super::{
         Raw, core_cred_egid, core_cred_euid, core_cred_fsgid, core_cred_fsuid, core_cred_gid,
         core_cred_sgid, core_cred_suid, core_cred_uid,
     },
-    nonzero,
+    nonzero, read_kernel,
 };
 use aya_ebpf::programs::LsmContext;
 
@@ -39,6 +39,13 @@ impl Cred {
             [core_cred_gid(cred), core_cred_egid(cred), core_cred_sgid(cred), core_cred_fsgid(cred)]
         }
     }
+}
+
+/// One number on every kernel; up to 6.2 an array of two halves.
+#[inline(always)]
+pub(super) fn read_capabilities(at: u64) -> Option<u64> {
+    let mut bits = 0u64;
+    read_kernel((&raw mut bits).cast(), 8, at as *const u8).then_some(bits)
 }
 
 /// The first id of `new` that `old` has in none of its places.

@@ -33,6 +33,7 @@ unsafe extern "C" {
     pub(super) fn core_dentry_offset_of_parent() -> u64;
     pub(super) fn core_dentry_offset_of_name() -> u64;
     pub(super) fn core_inode_is_procfs(inode: Raw) -> u32;
+    pub(super) fn core_inode_not_pidfs(inode: Raw) -> u64;
     pub(super) fn core_task_root_dentry(task: Raw) -> u64;
     pub(super) fn core_task_root_mnt(task: Raw) -> u64;
     pub(super) fn core_vma_file(vma: Raw) -> Raw;
@@ -44,9 +45,16 @@ unsafe extern "C" {
     pub(super) fn core_sock_address6(sock: Raw) -> Raw;
     pub(super) fn core_acl_count(acl: Raw) -> u32;
     pub(super) fn core_acl_offset_of_entries() -> u64;
+    pub(super) fn core_iattr_valid(iattr: Raw) -> u32;
+    pub(super) fn core_iattr_atime_sec(iattr: Raw) -> u64;
+    pub(super) fn core_iattr_atime_nsec(iattr: Raw) -> u64;
+    pub(super) fn core_iattr_mtime_sec(iattr: Raw) -> u64;
+    pub(super) fn core_iattr_mtime_nsec(iattr: Raw) -> u64;
     pub(super) fn core_bprm_file(bprm: Raw) -> Raw;
     pub(super) fn core_bprm_is_interpreter(bprm: Raw) -> u32;
     pub(super) fn core_bprm_magic(bprm: Raw) -> u32;
+    pub(super) fn core_bprm_permitted(bprm: Raw) -> u64;
+    pub(super) fn core_task_permitted(task: Raw) -> u64;
     pub(super) fn core_bprm_p(bprm: Raw) -> u64;
     pub(super) fn core_bprm_argc(bprm: Raw) -> u32;
     pub(super) fn core_bprm_envc(bprm: Raw) -> u32;

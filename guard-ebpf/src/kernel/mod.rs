@@ -7,6 +7,7 @@
 mod bprm;
 mod cred;
 mod getters;
+mod iattr;
 mod object;
 mod socket;
 mod task;
@@ -14,6 +15,7 @@ mod user;
 
 pub use bprm::Bprm;
 pub use cred::{Cred, first_other};
+pub use iattr::Iattr;
 pub use object::{Acl, Dentry, File, Inode, Mount, Path, Step, Vma, Walk, walk_from};
 pub use socket::{AF_UNIX, Message, Socket};
 pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};

@@ -7,10 +7,11 @@ use super::{
         core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
         core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
         core_file_path, core_inode_changed, core_inode_dev, core_inode_generation, core_inode_gid,
-        core_inode_ino, core_inode_is_procfs, core_inode_mode, core_inode_nlink, core_inode_uid,
-        core_mount_offset_of_mnt, core_mount_offset_of_mountpoint, core_mount_offset_of_parent,
-        core_path_dentry, core_path_mnt, core_vfsmount_offset_of_root, core_vfsmount_root,
-        core_vma_file, core_vma_flags,
+        core_inode_ino, core_inode_is_procfs, core_inode_mode, core_inode_nlink,
+        core_inode_not_pidfs, core_inode_uid, core_mount_offset_of_mnt,
+        core_mount_offset_of_mountpoint, core_mount_offset_of_parent, core_path_dentry,
+        core_path_mnt, core_vfsmount_offset_of_root, core_vfsmount_root, core_vma_file,
+        core_vma_flags,
     },
     nonzero,
     task::Task,
@@ -62,6 +63,13 @@ impl Inode {
     pub fn mode(self) -> u32 {
         // SAFETY: as for `dev`.
         unsafe { core_inode_mode(self.0) }
+    }
+
+    /// 1 if it stands for a process, as every pidfd does from 6.9 on. Without a branch.
+    #[inline(always)]
+    pub fn pidfs(self) -> u32 {
+        // SAFETY: as for `dev`.
+        1 - nonzero(unsafe { core_inode_not_pidfs(self.0) })
     }
 
     /// Whether it is of procfs, where one path means another file for every process.

@@ -1,9 +1,10 @@
 //! Tasks: who, in which system call, and whether they can be held.
 
 use super::{
+    cred::read_capabilities,
     getters::{
         core_regs_dx, core_regs_orig_ax, core_regs_r10, core_regs_si, core_task_comm,
-        core_task_flags, core_task_gid, core_task_parent_tgid, core_task_pid,
+        core_task_flags, core_task_gid, core_task_parent_tgid, core_task_permitted, core_task_pid,
         core_task_root_dentry, core_task_root_mnt, core_task_start, core_task_status,
         core_task_tgid, core_task_uid,
     },
@@ -105,6 +106,13 @@ impl Task {
     pub fn uid(self) -> u32 {
         // SAFETY: as for `tid`; `real_cred` is never null.
         unsafe { core_task_uid(self.0.cast()) }
+    }
+
+    /// The capabilities that it is permitted, a bit each. `None`: they cannot be read.
+    #[inline(always)]
+    pub fn permitted(self) -> Option<u64> {
+        // SAFETY: as for `uid`.
+        read_capabilities(unsafe { core_task_permitted(self.0.cast()) })
     }
 
     /// Effective group id in the initial user namespace; a fault reads as 0.

@@ -1,24 +1,31 @@
-//! Extended attributes that give rights: `security.*` (file capabilities), `trusted.*` and ACLs.
+//! Extended attributes. Those that give rights (`security.*`, file capabilities among them, `trusted.*` and
+//! ACLs) are a change of the file; the others are notes about it, and asked about as such.
 //!
-//! Their hooks know no mount, so the path is unknown: policy never lets such a change pass without a
-//! person (K3). Other attributes are the owner's notes, and are not asked about.
+//! Their hooks know no mount, so the path is unknown: policy never lets a change of the first kind pass
+//! without a person (K3).
 
 use super::name::text_hash;
 use crate::{
-    file::{fill_without_path, set_file},
+    file::{fill_without_path, set_file, set_name},
     hold,
     kernel::{Acl, Dentry, Task, nullable_arg, read_kernel, read_kernel_str, repeat},
     lineage::label_of,
     maps::config,
+    record::set_fileless,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
     event::{FileBody, NAME_BYTES},
-    hold::KIND_XATTR,
+    hold::{KIND_METADATA, KIND_XATTR, METADATA_ATTRIBUTE, METADATA_REMOVED},
     siphash::SipHash,
 };
+
+/// The same number for 32-bit callers.
+const NR_FILE_SETATTR: u64 = 469;
+/// What counts of a `struct file_kattr`: six numbers of four bytes; what follows says which of them were given.
+const FILE_ATTR_BYTES: u32 = 24;
 
 /// `flags` of a removal.
 const REMOVED: u32 = 1;
@@ -57,17 +64,54 @@ pub fn inode_remove_acl(ctx: LsmContext) -> i32 {
     bounded(change(&ctx, core::ptr::null(), 0, REMOVED))
 }
 
+/// `file_setattr(2)`, from 6.17 on: flags of a file, what its quota is counted to, how it is stored.
+#[lsm(hook = "inode_file_setattr")]
+pub fn inode_file_setattr(ctx: LsmContext) -> i32 {
+    bounded(try_inode_file_setattr(&ctx))
+}
+
+#[inline(always)]
+fn try_inode_file_setattr(ctx: &LsmContext) -> Verdict {
+    let task = Task::current();
+    let Some(label) = label_of(task) else { return Verdict::Allow };
+    // The same by ioctl is decided there (`control.rs`), and overlayfs sets the file below it as well.
+    if task.syscall() != Some(NR_FILE_SETATTR) {
+        return Verdict::Allow;
+    }
+    let Some(inode) = Dentry::arg(ctx, 0).inode() else { return Verdict::Deny };
+    let mut values = [0u64; 3];
+    let given = nullable_arg(ctx, 1);
+    let mut key = hold::key(task, KIND_XATTR, 0, NR_FILE_SETATTR as u32);
+    set_file(&mut key, inode);
+    if !read_kernel(values.as_mut_ptr().cast(), FILE_ATTR_BYTES, given) {
+        return hold::refuse_unreadable(task, &label, &key);
+    }
+    let Some(config) = config() else { return Verdict::Deny };
+    let state = SipHash::new(config.hash_key).word(values[0]).word(values[1]).word(values[2]);
+    [key.object[3], key.object[4]] = state.finish(FILE_ATTR_BYTES.into());
+    hold::answer(task, &label, &key, |body: *mut FileBody| {
+        // SAFETY: a fresh reservation.
+        unsafe {
+            fill_without_path(body, inode);
+            set_name(body, *b"flags (by file_setattr)\0");
+        }
+    })
+}
+
 /// The second argument is the dentry and the third the name, at every one of these hooks.
 #[inline(always)]
 fn change(ctx: &LsmContext, value: *const u8, size: u64, flags: u32) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let (dentry, name) = (Dentry::arg(ctx, 1), nullable_arg(ctx, 2));
-    if !gives_rights(name) {
-        return Verdict::Allow;
-    }
     let Some(inode) = dentry.inode() else { return Verdict::Deny };
-    let mut key = hold::key(task, KIND_XATTR, 0, flags);
+    let is_note = !gives_rights(name);
+    let (kind, flags) = match (is_note, flags) {
+        (false, _) => (KIND_XATTR, flags),
+        (true, REMOVED) => (KIND_METADATA, METADATA_REMOVED),
+        (true, _) => (KIND_METADATA, METADATA_ATTRIBUTE),
+    };
+    let mut key = hold::key(task, kind, 0, flags);
     set_file(&mut key, inode);
     let hash = value_hash(value, size).and_then(|hash| text_hash(hash, name));
     let Some(hash) = hash else {
@@ -77,7 +121,11 @@ fn change(ctx: &LsmContext, value: *const u8, size: u64, flags: u32) -> Verdict 
     hold::answer(task, &label, &key, |body: *mut FileBody| {
         // SAFETY: a fresh reservation.
         unsafe {
-            fill_without_path(body, inode);
+            if is_note {
+                set_fileless(body);
+            } else {
+                fill_without_path(body, inode);
+            }
             let len = read_kernel_str(addr_of_mut!((*body).name).cast(), NAME_BYTES as u32, name);
             (*body).name_len = if len > 0 { len as u32 } else { 0 };
         }

@@ -4,6 +4,9 @@
 
 mod code;
 mod identity;
+mod ipc;
+mod keyring;
+mod metadata;
 mod mount;
 pub mod namespace;
 

@@ -457,10 +457,20 @@ fn doors_to_the_outside_and_raw_sockets_are_held() {
 }
 
 #[test]
-fn every_use_of_the_kernel_itself_is_held() {
+fn every_use_of_the_kernel_itself_by_root_is_held_but_for_notes_about_files() {
     for operation in SystemOperation::ALL {
         let action =
             Action::System { operation: *operation, detail: RawText::default(), file: None };
+        let needs_nobody = *operation == SystemOperation::Metadata;
+        check(0, &action, if needs_nobody { "allow" } else { "hold powers" });
+    }
+}
+
+#[test]
+fn what_programs_of_one_user_share_is_theirs_but_root_would_share_with_everybody() {
+    for operation in [SystemOperation::Ipc, SystemOperation::Keyring] {
+        let action = Action::System { operation, detail: RawText::default(), file: None };
+        check(DEV, &action, "allow");
         check(0, &action, "hold powers");
     }
 }

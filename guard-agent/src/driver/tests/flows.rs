@@ -280,7 +280,8 @@ async fn what_cannot_be_held_is_allowed_from_now_on_only_where_the_policy_permit
     bench.event(blocked(session, "CAP_SYS_ADMIN in system call 272", 21, REASON_NOT_HOLDABLE));
     bench.event(blocked(session, "CAP_SYS_BOOT in system call 169", 22, REASON_NOT_HOLDABLE));
     bench.event(blocked(session, "CAP_SYS_ADMIN in system call 272", 21, REASON_OUTSIDE));
-    let standing = bench.kernel.inside(|inside| inside.standing.clone());
+    let mut standing = bench.kernel.inside(|inside| inside.standing.clone());
+    standing.retain(|one| one.kind == KIND_CAPABILITY);
     assert_eq!(standing.len(), 1);
     assert_eq!((standing[0].session, standing[0].access, standing[0].flags), (session, 21, 272));
     let (records, _folder) = bench.end();
@@ -291,6 +292,31 @@ async fn what_cannot_be_held_is_allowed_from_now_on_only_where_the_policy_permit
         )
     };
     assert_eq!((blocked(true), blocked(false)), (1, 2));
+}
+
+#[tokio::test]
+async fn what_everybody_in_a_session_may_do_at_once_is_permitted_when_it_begins() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    let standing = bench.kernel.inside(|inside| inside.standing.clone());
+    // The keys depend on the program, which the kernel would not look at.
+    let told: Vec<_> = standing.iter().map(|one| (one.session, one.kind)).collect();
+    assert_eq!(told, [(session, KIND_IPC)]);
+    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    assert_eq!(standing[0].ids, u64::from(uid) | u64::from(gid) << 32);
+}
+
+#[tokio::test]
+async fn what_depends_on_the_program_is_never_permitted_for_the_whole_session() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    let action = crate::kernel::action_of_kind(KIND_KEYRING);
+    let key = ActionKey { kind: KIND_KEYRING, access: 0, flags: 0, ..key() };
+    let reason = REASON_NOT_HOLDABLE;
+    let body = KernelBody::Blocked { key: Box::new(key), action: Box::new(action), reason };
+    bench.event(KernelEvent { header: header(session, 0), body });
+    let standing = bench.kernel.inside(|inside| inside.standing.clone());
+    assert!(standing.iter().all(|one| one.kind != KIND_KEYRING));
 }
 
 #[tokio::test]

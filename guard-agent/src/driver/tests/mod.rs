@@ -22,8 +22,8 @@ use guard_common::{
         REASON_NOT_RESTARTABLE, REASON_OUTSIDE,
     },
     hold::{
-        Grant, HoldRecord, KIND_CAPABILITY, KIND_OPEN, OBJECT_WORDS, StandingKey, VERDICT_ALLOW,
-        VERDICT_DENY,
+        Grant, HoldRecord, KIND_CAPABILITY, KIND_IPC, KIND_KEYRING, KIND_OPEN, OBJECT_WORDS,
+        StandingKey, VERDICT_ALLOW, VERDICT_DENY,
     },
     label::{Label, SelectorKey},
 };
@@ -55,6 +55,10 @@ when { resource.path == "/never" };
 @id("no-reboot")
 forbid (principal, action == Guard::Action::"capability", resource)
 when { resource.detail like "CAP_SYS_BOOT*" };
+
+@id("no-keys-for-one-program")
+forbid (principal, action == Guard::Action::"keyring", resource)
+when { context.exe == "/usr/bin/untrusted" };
 
 @id("secret")
 @hold("approvers")

@@ -6,11 +6,16 @@ use guard_common::{
     hold::{
         ActionKey, CONTROL_IO_PRIORITY, CONTROL_LIMITS, CONTROL_MEMORY, CONTROL_OWNER,
         CONTROL_PRIORITY, CONTROL_SCHEDULER, CONTROL_TERMINAL, KIND_BPF, KIND_CAPABILITY,
-        KIND_CHROOT, KIND_CONTROL, KIND_IO_URING, KIND_KEXEC, KIND_MODULE, KIND_MOUNT,
-        KIND_NAMESPACE, KIND_PERF, KIND_SETID, KIND_SETTIME, KIND_UNMOUNT, KIND_USER_NAMESPACE,
+        KIND_CHROOT, KIND_CONTROL, KIND_IO_URING, KIND_IPC, KIND_KEXEC, KIND_KEYRING,
+        KIND_METADATA, KIND_MODULE, KIND_MOUNT, KIND_NAMESPACE, KIND_PERF, KIND_SETID,
+        KIND_SETTIME, KIND_UNMOUNT, KIND_USER_NAMESPACE, METADATA_REMOVED, METADATA_TIMES,
+        OBJECT_WORDS,
     },
 };
 use guard_model::{Action, RawText, SystemOperation};
+
+/// `ATTR_MTIME_SET` of `include/linux/fs.h`: to a given time, not to the present.
+const ATTR_MTIME_SET: u64 = 1 << 8;
 
 /// The action of a system kind; one that nobody knows is the use of an unknown capability, which no
 /// shipped policy permits.
@@ -25,6 +30,22 @@ pub(super) fn action(key: &ActionKey, held: &HeldFile<'_>) -> Action {
         detail = [detail.as_slice(), gap, name].concat();
     }
     Action::System { operation, detail: RawText::new(detail), file: object }
+}
+
+/// The action of a system kind whose object is the same for everybody.
+#[must_use]
+pub fn action_of_kind(kind: u32) -> Action {
+    let key = ActionKey {
+        start_boottime_ns: 0,
+        tgid: 0,
+        tid: 0,
+        kind,
+        access: 0,
+        flags: 0,
+        object_len: 0,
+        object: [0; OBJECT_WORDS],
+    };
+    Action::System { operation: operation(kind), detail: RawText::new(numbers(&key)), file: None }
 }
 
 pub(super) fn operation(kind: u32) -> SystemOperation {
@@ -42,6 +63,9 @@ pub(super) fn operation(kind: u32) -> SystemOperation {
         KIND_SETID => SystemOperation::SetId,
         KIND_SETTIME => SystemOperation::SetTime,
         KIND_CONTROL => SystemOperation::Control,
+        KIND_IPC => SystemOperation::Ipc,
+        KIND_KEYRING => SystemOperation::Keyring,
+        KIND_METADATA => SystemOperation::Metadata,
         _ => SystemOperation::Capability,
     }
 }
@@ -64,6 +88,9 @@ fn numbers(key: &ActionKey) -> Vec<u8> {
             format!("{} of process {}", control(key.flags), key.access)
         }
         KIND_CONTROL => control(key.flags).to_owned(),
+        KIND_IPC => "shared memory, semaphores or message queues".to_owned(),
+        KIND_KEYRING => "keys of the kernel".to_owned(),
+        KIND_METADATA => metadata(key),
         KIND_SETID if second == 1 => format!("group {first}"),
         KIND_SETID => format!("user {first}"),
         _ => String::new(),
@@ -92,6 +119,20 @@ fn ring(flags: u32) -> &'static str {
         2 => "another identity",
         3 => "command to a device",
         _ => "unknown",
+    }
+}
+
+/// What of which file: the kernel's numbers of a device have 20 bits for the minor one.
+fn metadata(key: &ActionKey) -> String {
+    let [device, inode, ..] = key.object;
+    let file = format!("inode {inode} of device {}:{}", device >> 20, device & 0xf_ffff);
+    match key.flags {
+        METADATA_TIMES if key.object[7] & ATTR_MTIME_SET != 0 => {
+            format!("times of {file}, changed {} s after the epoch:", key.object[5])
+        }
+        METADATA_TIMES => format!("times of {file}:"),
+        METADATA_REMOVED => format!("no more attribute of {file}:"),
+        _ => format!("attribute of {file}:"),
     }
 }
 

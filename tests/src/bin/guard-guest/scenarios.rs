@@ -9,6 +9,7 @@ mod failure;
 mod hold;
 mod limit;
 mod network;
+mod nothing;
 mod powers;
 mod reach;
 mod scale;
@@ -39,6 +40,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("many_execs_in_a_row_are_each_what_was_decided", exec::in_a_row),
     ("the_loader_that_a_program_names_is_held", exec::loader),
     ("a_program_that_gives_another_user_is_held", exec::gains),
+    ("a_program_that_gives_capabilities_is_held_once", exec::file_capabilities),
     ("a_program_without_a_name_is_held", hold::memfd),
     ("an_unlisted_connection_is_held_and_goes_on_when_it_is_approved", hold::connect_approved),
     ("an_unlisted_connection_fails_when_it_is_denied", hold::connect_denied),
@@ -68,8 +70,10 @@ pub(crate) const ALL: &[(&str, Play)] = &[
         control::refused,
     ),
     ("no_descriptor_sends_a_signal_out_of_the_session", control::no_signal_by_descriptor),
+    ("a_program_that_may_do_nothing_else_reaches_nothing", nothing::reached),
     ("a_capability_that_no_policy_permits_is_refused_at_once", reach::capability),
     ("a_capability_that_the_policy_permits_is_allowed_after_its_first_use", reach::standing),
+    ("what_a_policy_permits_to_everybody_works_at_its_first_use", reach::beforehand),
     ("capset_gives_a_session_nothing_that_it_had_dropped", reach::capset),
     ("every_denied_use_of_the_kernel_itself_is_refused", powers::denied),
     ("every_approved_use_of_the_kernel_itself_is_done", powers::approved),

@@ -9,6 +9,7 @@ mod noisy;
 mod one;
 mod peer;
 mod race;
+mod reach;
 mod signals;
 mod uring;
 
@@ -51,6 +52,7 @@ usage: guard-workload COMMAND…
   setsid PATH          a double-forked, orphaned process in a session of its own opens PATH
   race-argv N          N execs whose argument changes while they are decided; who ran, was denied, killed
   race-environment N   the same with a variable
+  reach PID DIR        everything that a program can reach for; a line each: its name and errno
   hide PATH            argv[0] and comm of something else, then open
 ";
 
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         ["setsid", path] => signals::setsid(path),
         ["race-argv", n] => number(n).and_then(race::argv),
         ["race-environment", n] => number(n).and_then(race::environment),
+        ["reach", victim, dir] => number(victim).and_then(|victim| reach::run(victim, dir)),
         ["hide", path] => one::hide(path),
         _ => {
             eprint!("{USAGE}");

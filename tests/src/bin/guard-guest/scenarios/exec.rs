@@ -3,8 +3,8 @@
 use crate::{
     Trouble,
     answer::How,
-    command::User::Dev,
-    scenario::{Stage, expect, shell, write},
+    command::User::{Dev, Root},
+    scenario::{Stage, expect, records, shell, write},
 };
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
@@ -34,6 +34,48 @@ pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
     let outcome = running.finish()?;
     expect(outcome.out.is_empty(), format!("the script ran: {outcome:?}"))?;
     outcome.expect_failure(EPERM)
+}
+
+/// Capabilities that the file has as an attribute are asked about once, after the image, which is not asked about
+/// again: approving both is two decisions.
+pub(super) fn file_capabilities(stage: &mut Stage) -> Result<(), Trouble> {
+    shell(
+        "cp /usr/bin/grep /usr/local/bin/capable-grep && python3 -c \"import os
+os.setxattr('/usr/local/bin/capable-grep', 'security.capability',
+            bytes([1,0,0,2, 0,0x20,0,0, 0,0,0,0, 0,0,0,0, 0,0,0,0]))\"",
+    )?;
+    let asked = || {
+        let is = |record: &&Value| {
+            let action = &record["request"]["action"];
+            record["event"] == "held"
+                && action["program"]["file"]["path"] == "/usr/local/bin/capable-grep"
+                && action["gains"] == true
+        };
+        records().iter().filter(is).count()
+    };
+    let argv = ["sh", "-c", "capable-grep CapEff /proc/self/status"];
+    stage.session_named("gains", Dev, How::Deny, &argv)?.expect_failure(EPERM)?;
+    expect(asked() == 1, format!("asked {} times instead of once", asked()))?;
+    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success("0000000000002000")?;
+    expect(asked() == 2, format!("asked {} times in all instead of twice", asked()))?;
+    // Who has the capabilities already gains nothing by it.
+    stage.session_named("gains", Root, How::Nothing, &argv)?.expect_success("CapEff")?;
+    // The image is held for a reason of its own: it is one that the session could have written.
+    shell("cp -p /usr/local/bin/capable-grep /home/dev/plain/ && chown dev /home/dev/plain/capable-grep
+python3 -c \"import os
+os.setxattr('/home/dev/plain/capable-grep', 'security.capability',
+            bytes([1,0,0,2, 0,0x20,0,0, 0,0,0,0, 0,0,0,0, 0,0,0,0]))\"")?;
+    let argv = ["sh", "-c", "/home/dev/plain/capable-grep CapEff /proc/self/status"];
+    let of_both = || {
+        let is = |record: &&Value| {
+            record["event"] == "held"
+                && record["request"]["action"]["program"]["file"]["path"]
+                    == "/home/dev/plain/capable-grep"
+        };
+        records().iter().filter(is).count()
+    };
+    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success("0000000000002000")?;
+    expect(of_both() == 2, format!("asked {} times instead of twice", of_both()))
 }
 
 /// Waits until a hold is pending that is another one.

@@ -8,6 +8,7 @@ use crate::{
     scenario::{Outcome, Stage, expect, records, shell, was_held, write},
 };
 use serde_json::Value;
+use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 /// What every attempt below needs: `t(name, call)` prints how a raw call ended.
 const PRELUDE: &str = "import ctypes, os, time
@@ -24,7 +25,7 @@ some = os.open('/etc/passwd', os.O_RDONLY)
 
 /// One attempt each, in an order in which none takes away what a later one needs. Where nothing is
 /// approved that would not end well (a module that is none), the kernel's own error is told.
-const ATTEMPTS: [(&str, &str); 18] = [
+const ATTEMPTS: [(&str, &str); 21] = [
     ("user_namespace", "child(c.syscall(56, 0x10000000 | 17, 0, 0, 0, 0))"),
     ("namespace", "child(c.syscall(56, 0x04000000 | 17, 0, 0, 0, 0))"),
     ("mount", "c.mount(b'powers', b'/mnt', b'tmpfs', 0, None)"),
@@ -44,11 +45,18 @@ const ATTEMPTS: [(&str, &str); 18] = [
     // kexec_load(2) of nothing, and kexec_file_load(2) of what is no kernel.
     ("kexec", "c.syscall(246, 0, 0, None, 0)"),
     ("kexec", "c.syscall(320, some, some, 1, b'', 4)"),
+    ("metadata", "c.utimes(b'/home/dev/plain/noted', then)"),
+    ("metadata", "c.setxattr(b'/home/dev/plain/noted', b'user.note', b'x', 1, 0)"),
+    ("ipc", "c.shmget(0, 4096, 0o600)"),
     ("setid", "c.setresgid(1000, 1000, 1000)"),
     ("setid", "c.setresuid(1000, 1000, 1000)"),
 ];
 /// Refused at once, whatever a person would say.
-const AT_ONCE: [usize; 1] = [8];
+const AT_ONCE: [usize; 2] = [8, 18];
+/// Seconds and microseconds of the times that are set.
+const THEN: (i64, i64) = (86_400, 5);
+/// Whose times and attributes are set.
+const NOTED: &str = "/home/dev/plain/noted";
 /// `EPERM`.
 const REFUSED: &str = "errno 1";
 
@@ -57,6 +65,7 @@ fn script() -> String {
     // struct io_uring_params with IORING_SETUP_SQPOLL; struct timespec of a moment ago.
     script.push_str("sqpoll = ctypes.create_string_buffer(256); sqpoll[8] = b'\\2'\n");
     script.push_str("now = (ctypes.c_long * 2)(int(time.time()), 0)\n");
+    script.push_str(&format!("then = (ctypes.c_long * 4)(1, 2, {}, {})\n", THEN.0, THEN.1));
     for (index, (name, call)) in ATTEMPTS.iter().enumerate() {
         script.push_str(&format!("t('{index} {name}', {call})\n"));
     }
@@ -72,14 +81,15 @@ fn play(stage: &Stage, how: How) -> Result<Outcome, Trouble> {
     mounted()?;
     // As an argument it would be cut, and the scenarios' policy reads arguments.
     let path = "/home/dev/plain/powers.py";
-    write(std::path::Path::new(path), &script())?;
+    write(Path::new(NOTED), "x")?;
+    write(Path::new(path), &script())?;
     stage.session_named("powers", Root, how, &["python3", path])
 }
 
 /// Mounts that the session finds: one to be unmounted, one to be moved.
 fn mounted() -> Result<(), Trouble> {
     for point in ["/run/powers", "/run/moved", "/run/moved-to"] {
-        crate::scenario::make_dir(std::path::Path::new(point))?;
+        crate::scenario::make_dir(Path::new(point))?;
     }
     for point in ["/run/powers", "/run/moved", "/run/moved-to", "/mnt"] {
         let _ = shell(&format!("umount {point} 2> /dev/null"));
@@ -101,6 +111,7 @@ pub(super) fn denied(stage: &mut Stage) -> Result<(), Trouble> {
     expect(!outcome.out.contains("513"), "the kernel's own errno was seen")?;
     expect(mounts()?.contains("/run/powers"), "it was unmounted")?;
     expect(!mounts()?.contains(" /mnt "), "it was mounted")?;
+    expect(!were_times_set()?, "the times were set")?;
     expect(mounts()?.contains(" /run/moved "), "the mount is gone")?;
     expect(!mounts()?.contains(" /run/moved-to "), "the mount was moved")
 }
@@ -117,7 +128,13 @@ pub(super) fn approved(stage: &mut Stage) -> Result<(), Trouble> {
     expect(!mounts()?.contains("/run/powers"), "it was not unmounted")?;
     expect(mounts()?.contains(" /mnt "), "it was not mounted")?;
     expect(mounts()?.contains(" /run/moved-to "), "the mount was not moved")?;
+    expect(were_times_set()?, "the times were not set")?;
     shell("umount /mnt")
+}
+
+fn were_times_set() -> Result<bool, Trouble> {
+    let meta = std::fs::metadata(NOTED).map_err(|error| format!("{NOTED}: {error}"))?;
+    Ok((meta.mtime(), meta.mtime_nsec()) == (THEN.0, THEN.1 * 1000))
 }
 
 fn mounts() -> Result<String, Trouble> {

@@ -3,7 +3,7 @@
 use crate::{
     Trouble,
     answer::How,
-    command::User::Root,
+    command::User::{Dev, Root},
     scenario::{Stage, expect},
 };
 use serde_json::Value;
@@ -58,6 +58,20 @@ for _ in range(100):
     stage.evidence(|record| {
         blocked(record, "capability", "not_holdable") && record["allowed_from_now"] == true
     })?;
+    Ok(())
+}
+
+/// Nobody has to fail once for what the policy permits to everybody: `ipc` and `keyring`.
+pub(super) fn beforehand(stage: &mut Stage) -> Result<(), Trouble> {
+    let code = "import ctypes
+c = ctypes.CDLL(None, use_errno=True)
+memory = c.shmget(0, 4096, 0o600)
+print('memory', memory >= 0, 'used', c.shmctl(memory, 0, None))
+print('keyring', c.syscall(250, 0, -3, 1) > 0)";
+    for user in [Root, Dev] {
+        let outcome = stage.session(user, How::Nothing, &["python3", "-c", code])?;
+        outcome.expect_success("memory True used 0\nkeyring True")?;
+    }
     Ok(())
 }
 

@@ -58,7 +58,7 @@ pub(super) fn approved(stage: &mut Stage) -> Result<(), Trouble> {
 }
 
 /// Attributes that give rights have no path, so they need a person whatever the policy says of it; others
-/// are the owner's notes.
+/// are notes, which it may permit.
 pub(super) fn attributes(stage: &mut Stage) -> Result<(), Trouble> {
     write(Path::new("/home/dev/plain/attributed"), "content\n")?;
     let set = |name: &str, value: &str| {
