@@ -27,6 +27,7 @@ const fn way(
 
 const POWERS: &str = "every_denied_use_of_the_kernel_itself_is_refused";
 const TREE: &str = "every_denied_change_of_the_file_tree_leaves_it_as_it_was";
+const NOTHING: &str = "a_program_that_may_do_nothing_else_reaches_nothing";
 const EDITED: &str = "a_script_that_is_changed_after_its_decision_is_asked_about_again";
 const ARGUMENTS: &str = "arguments_that_change_under_the_decision_never_run";
 const VARIABLES: &str = "variables_that_change_under_the_decision_never_run";
@@ -83,12 +84,18 @@ const WAYS: [Way; 30] = [
         "another cgroup",
         &[
             "a_session_that_moves_to_another_cgroup_is_still_held",
+            "a_child_that_is_born_in_another_cgroup_is_still_held",
             "what_runs_in_a_selected_cgroup_is_a_session",
         ],
-        "CLONE_INTO_CGROUP: not tried",
+        "",
     ),
     way(15, "daemons, login files, hooks", &[TREE], "the shipped policy: unit tests only"),
-    way(16, "DNS", &[], "only what connects to a resolver is decided"),
+    way(
+        16,
+        "DNS",
+        &["every_unlisted_way_to_an_address_is_held"],
+        "what a permitted resolver is asked",
+    ),
     way(
         17,
         "every address family",
@@ -98,8 +105,8 @@ const WAYS: [Way; 30] = [
     way(
         18,
         "UNIX sockets",
-        &["loopback_and_socket_pairs_need_nobody"],
-        "abstract: unit tests only",
+        &["loopback_and_socket_pairs_need_nobody", "every_unlisted_way_to_an_address_is_held"],
+        "",
     ),
     way(19, "bpf()", &[POWERS], "root outside a session can open our maps"),
     way(
@@ -125,7 +132,12 @@ const WAYS: [Way; 30] = [
         "",
     ),
     way(23, "flooding the ring buffer", &["a_full_ring_buffer_denies_and_counts"], ""),
-    way(24, "flooding approvers", &[], "caps: unit tests only"),
+    way(
+        24,
+        "flooding approvers",
+        &["a_session_that_floods_its_approvers_waits_with_its_share_only"],
+        "",
+    ),
     way(25, "changes while the approver reads", &[ARGUMENTS, VARIABLES, EDITED], ""),
     way(
         26,
@@ -143,8 +155,8 @@ const WAYS: [Way; 30] = [
     way(
         29,
         "handles, raw devices, kernel memory",
-        &["a_capability_that_no_policy_permits_is_refused_at_once"],
-        "raw devices: unit tests only",
+        &["a_capability_that_no_policy_permits_is_refused_at_once", NOTHING],
+        "",
     ),
     way(
         30,
@@ -286,7 +298,7 @@ mod tests {
         assert_eq!(mark(row, Kernel::V7_3, &tried([true, false])), "✗");
         assert_eq!(mark(row, Kernel::V7_3, &tried([true, true])[..1]), "–");
         assert_eq!(mark(row, Kernel::V6_1, &tried([true, true])), "–");
-        assert_eq!(mark(&WAYS[15], Kernel::V7_3, &tried([true, true])), "–");
+        assert_eq!(mark(&WAYS[23], Kernel::V7_3, &tried([true, true])), "–");
         let open = way(0, "", &[POWERS], "something is open");
         assert_eq!(mark(&open, Kernel::V7_3, &tried([true, true])), "(✓)");
     }

@@ -112,6 +112,28 @@ pub(super) fn other_cgroup(stage: &mut Stage) -> Result<(), Trouble> {
     outcome.expect_failure(EPERM)
 }
 
+/// `clone3` with `CLONE_INTO_CGROUP`.
+pub(super) fn born_in_cgroup(stage: &mut Stage) -> Result<(), Trouble> {
+    let script = "import ctypes, os
+c = ctypes.CDLL(None, use_errno=True)
+os.makedirs('/sys/fs/cgroup/born', exist_ok=True)
+group = os.open('/sys/fs/cgroup/born', os.O_RDONLY | os.O_DIRECTORY)
+args = (ctypes.c_ulonglong * 11)()
+args[0], args[4], args[10] = 0x200000000, 17, group
+child = c.syscall(435, args, 88)
+if child == 0:
+    print(open('/proc/self/cgroup').read().strip(), flush=True)
+    try:
+        print(open('/home/dev/held/secret-deny').read(), flush=True)
+    except PermissionError:
+        print('refused', flush=True)
+    os._exit(0)
+assert child > 0, ctypes.get_errno()
+os.waitpid(child, 0)";
+    let outcome = stage.session(Root, How::ByName, &["python3", "-c", script])?;
+    expect(outcome.out == "0::/born\nrefused\n", format!("{outcome:?}"))
+}
+
 pub(super) fn pid_namespace(stage: &mut Stage) -> Result<(), Trouble> {
     let (path, denied) = ("/home/dev/held/secret", "/home/dev/held/secret-deny");
     let outcome = stage.session(Root, How::ByName, &[WORKLOAD, "pid-namespace", path])?;

@@ -16,7 +16,7 @@ def t(name, call):
 ";
 
 /// What the scenarios' policy holds; the last word is the action.
-const ATTEMPTS: [(&str, &str); 8] = [
+const ATTEMPTS: [(&str, &str); 10] = [
     ("send", "s.socket(s.AF_INET, s.SOCK_DGRAM).sendto(b'x', ('198.51.100.7', 53))"),
     ("send", "s.socket(s.AF_INET6, s.SOCK_DGRAM).sendto(b'x', ('2001:db8::7', 53))"),
     ("send", "s.socket(s.AF_INET, s.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('198.51.100.7', 53))"),
@@ -25,6 +25,8 @@ const ATTEMPTS: [(&str, &str); 8] = [
     ("listen", "s.socket().listen(1)"),
     ("socket", "s.socket(s.AF_PACKET, s.SOCK_RAW)"),
     ("socket", "s.socket(s.AF_VSOCK, s.SOCK_STREAM)"),
+    ("connect", "s.socket(s.AF_UNIX).connect('\\0others')"),
+    ("send", "s.socket(s.AF_UNIX, s.SOCK_DGRAM).sendto(b'x', '\\0others')"),
 ];
 /// What it permits: goes on without anybody.
 const PLAIN: [&str; 4] = [
