@@ -3,6 +3,8 @@
 use crate::{Trouble, http::Api};
 use serde_json::json;
 use std::{
+    io::{BufRead as _, BufReader, ErrorKind},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,8 +13,11 @@ use std::{
     time::Duration,
 };
 
-/// Pause between two looks at the queue.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Longest time without a look at the queue: what changes is told, but not while there is no controller. Looking
+/// all the time would take the machine from what is looked for: under emulation it has one slow processor.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before the controller is asked for its changes again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +51,15 @@ impl Answering {
         let seen = stop.clone();
         let thread = (how != How::Nothing).then(|| {
             thread::spawn(move || {
+                let mut changes = None;
                 while !seen.load(Ordering::Relaxed) {
+                    // Opened first, so that nothing changes unseen between the look and the wait.
+                    changes = changes.or_else(|| api.changes(PAUSE).ok());
                     answer_pending(&api, how);
-                    thread::sleep(PAUSE);
+                    if !changes.as_mut().is_some_and(is_open_after_change) {
+                        changes = None;
+                        thread::sleep(RETRY);
+                    }
                 }
             })
         });
@@ -60,6 +71,18 @@ impl Answering {
         if let Some(thread) = self.thread {
             let _ = thread.join();
         }
+    }
+}
+
+/// Waits for a change, but no longer than [`PAUSE`]. False: no more will come.
+fn is_open_after_change(changes: &mut BufReader<TcpStream>) -> bool {
+    match changes.fill_buf() {
+        Ok(bytes) => {
+            let len = bytes.len();
+            changes.consume(len);
+            len > 0
+        }
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }
 
