@@ -64,7 +64,7 @@ pub fn write_bundle<S: Storage + 'static, W: Write>(
     let proof = lines(&range_proof(&hashes, size, (from, to))?);
     archive.member(RANGE_PROOF, proof.as_bytes())?;
     let reader = DirReader::new(Arc::clone(storage), Arc::new(AtomicU64::new(size)));
-    let mut walk = Walk::new(from == 0);
+    let mut walk = Walk::new(from == 0, &checkpoint.origin);
     let mut page = report::Page::default();
     let mut at = from;
     while at < to {
@@ -228,6 +228,7 @@ impl Check<'_> {
                 let checkpoint = Checkpoint::parse(&bytes)?;
                 let range = self.range.ok_or("it comes before the range")?;
                 self.report = Report { from: range.0, ..Report::of(&checkpoint) };
+                self.walk = Some(Walk::new(range.0 == 0, &checkpoint.origin));
                 self.checkpoint = Some(checkpoint);
                 Ok(())
             }
@@ -270,7 +271,6 @@ impl Check<'_> {
             return Err(format!("not {FORMAT}"));
         }
         self.range = Some((from, to));
-        self.walk = self.range.map(|(from, _)| Walk::new(from == 0));
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl Check<'_> {
         }
         let entries = format!("entries/{number}");
         let leaves = self.part(entries.clone())?;
-        let walk = self.walk.as_mut().ok_or("it comes before the range")?;
+        let walk = self.walk.as_mut().ok_or("it comes before the checkpoint")?;
         let mut rest = payloads;
         // The pages of a bundle need not begin where those of the log do.
         for leaf in split_bundle(&entries, 0, &leaves).map_err(|error| error.to_string())? {
