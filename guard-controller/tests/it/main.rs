@@ -13,6 +13,7 @@ mod link;
 mod program;
 mod receivers;
 mod retention;
+mod rsyslog;
 mod sinks;
 mod start;
 mod stores;
