@@ -4,7 +4,8 @@
 //! A child writes and says on its standard output what it acknowledges: only after the head was
 //! swapped and the files are published. The parent kills it, opens the log by the head that is
 //! there, and looks whether every tree that was acknowledged is the beginning of the one that is
-//! left. SIGKILL leaves the kernel's page cache: power loss is what the tests with failing storage
+//! left. Most writers die some time after their first acknowledgement, so that there is something to
+//! lose; the others at any time from their start on, so that opening and recovery are hit as well. SIGKILL leaves the kernel's page cache: power loss is what the tests with failing storage
 //! are about.
 
 #![expect(clippy::unwrap_used, reason = "a failure is the result")]
@@ -19,7 +20,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 use uuid::Uuid;
@@ -27,8 +28,15 @@ use uuid::Uuid;
 /// Rounds if none are asked for: about two minutes.
 const ROUNDS: u64 = 1000;
 
-/// Longest life of a writer, ms: from "still opening" to "a journal was retired".
+/// Longest life of a writer after its first acknowledgement, or from its start, ms: long enough that
+/// some retire a journal.
 const LIFE_MS: u64 = 120;
+
+/// One writer of so many is killed at a time that is counted from its start.
+const FROM_START: u32 = 8;
+
+/// Longest wait for the first acknowledgement; a writer that needs longer hangs.
+const FIRST_WORD: Duration = Duration::from_secs(60);
 
 /// A whole verification after so many rounds, and at the end.
 const VERIFY_EVERY: u64 = 250;
@@ -51,6 +59,8 @@ struct Sum {
     acknowledged: u64,
     /// Committed, and killed before it was said: allowed.
     unsaid: u64,
+    /// Rounds in which the writer was killed between a commit and its acknowledgement.
+    between: u64,
     /// Rounds in which the writer was killed before it acknowledged anything.
     early: u64,
     lost: u64,
@@ -79,6 +89,7 @@ fn run(rounds: u64, dir: &Path) -> ExitCode {
         let last = said.last().map_or(size, |(size, _)| *size);
         sum.acknowledged += last - size;
         sum.unsaid += now.size.saturating_sub(last);
+        sum.between += u64::from(now.size > last);
         sum.early += u64::from(said.is_empty());
         size = now.size;
         if round % VERIFY_EVERY == 0 || round == rounds {
@@ -87,10 +98,12 @@ fn run(rounds: u64, dir: &Path) -> ExitCode {
             println!("round {round}: {size} entries verified, {} s", started.elapsed().as_secs());
         }
     }
-    let Sum { acknowledged, unsaid, early, lost } = sum;
+    let Sum { acknowledged, unsaid, between, early, lost } = sum;
+    let after = rounds - early;
     println!(
-        "rounds {rounds}, acknowledged {acknowledged}, committed and not yet said {unsaid}, killed \
-         before the first word {early}, lost {lost}"
+        "rounds {rounds} ({after} killed after an acknowledgement, {early} before the first; \
+         {between} between a commit and its acknowledgement), acknowledged {acknowledged}, \
+         committed and not yet said {unsaid}, lost {lost}"
     );
     if lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -104,12 +117,23 @@ fn one_life(dir: &Path) -> Vec<(u64, [u8; 32])> {
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
+    let (first, first_word) = mpsc::channel();
     let said = std::thread::spawn(move || {
         // A line that was cut was not said.
         let lines = output.lines().map_while(Result::ok);
-        lines.filter_map(|line| parse(&line)).collect::<Vec<_>>()
+        let parsed = lines.filter_map(|line| parse(&line));
+        let tell = |word| {
+            // Nobody may be waiting for it.
+            let _ = first.send(());
+            word
+        };
+        parsed.map(tell).collect::<Vec<_>>()
     });
-    std::thread::sleep(Duration::from_micros(rand::thread_rng().gen_range(0..LIFE_MS * 1000)));
+    let mut random = rand::thread_rng();
+    if !random.gen_ratio(1, FROM_START) {
+        first_word.recv_timeout(FIRST_WORD).expect("the writer acknowledges something");
+    }
+    std::thread::sleep(Duration::from_micros(random.gen_range(0..LIFE_MS * 1000)));
     child.kill().unwrap();
     child.wait().unwrap();
     said.join().unwrap()

@@ -484,13 +484,9 @@ impl<K: Kernel> Driver<K> {
                     tracing::warn!(counter, count, "lost");
                     self.evidence(None, Event::Lost { counter: counter.to_owned(), count });
                 }
-                self.evidence(
-                    None,
-                    Event::Heartbeat {
-                        counters: losses::named(&counters),
-                        pending_holds: pending as u64,
-                    },
-                );
+                let mut counters = losses::named(&counters);
+                counters.extend(self.parts.spool.figures());
+                self.evidence(None, Event::Heartbeat { counters, pending_holds: pending as u64 });
                 if was_lost {
                     self.losses.save(&self.parts.losses_path, self.parts.boot);
                     // Forks and exits may be among what was lost.

@@ -137,6 +137,10 @@ pub(crate) struct Shared {
     /// Events that were taken, and of these how many are durable.
     taken: AtomicU64,
     written: AtomicU64,
+    /// Bytes on disk, and records that the controller has not acknowledged: as the disk was last, for
+    /// who must not wait for its lock.
+    bytes: AtomicU64,
+    unacknowledged: AtomicU64,
     limit: u64,
 }
 
@@ -144,6 +148,13 @@ impl Shared {
     fn disk(&self) -> std::sync::MutexGuard<'_, disk::Disk> {
         // A panic while the lock was held leaves plain data whose worst state is a re-send.
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what [`Spool::figures`] says in step with the disk.
+    fn note(&self, disk: &disk::Disk) {
+        let behind = disk.boots.values().map(|log| log.last.saturating_sub(log.acked)).sum();
+        self.unacknowledged.store(behind, Ordering::Relaxed);
+        self.bytes.store(disk.bytes, Ordering::Relaxed);
     }
 }
 
@@ -186,8 +197,11 @@ impl Spool {
             lost: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            unacknowledged: AtomicU64::new(0),
             limit: config.limit_bytes,
         });
+        shared.note(&shared.disk());
         let (queue, entries) = mpsc::sync_channel(QUEUE_MAX);
         let (sender, durable) = watch::channel(last);
         let writer = writer::Writer::new(config, shared.clone(), sender)?;
@@ -228,6 +242,20 @@ impl Spool {
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.shared.written.load(Ordering::Acquire) >= self.shared.taken.load(Ordering::Relaxed)
+    }
+
+    /// How full it is and how far the controller is behind, by name, for heartbeats. Never blocks.
+    #[must_use]
+    pub fn figures(&self) -> [(String, u64); 4] {
+        let of = |name: &str, value: &AtomicU64| (name.to_owned(), value.load(Ordering::Relaxed));
+        let (taken, written) = (&self.shared.taken, &self.shared.written);
+        let queued = taken.load(Ordering::Relaxed).saturating_sub(written.load(Ordering::Acquire));
+        [
+            of("spool_bytes", &self.shared.bytes),
+            ("spool_limit_bytes".to_owned(), self.shared.limit),
+            of("spool_unacknowledged_records", &self.shared.unacknowledged),
+            ("spool_queued_records".to_owned(), queued),
+        ]
     }
 
     /// A reader for the link.

@@ -139,7 +139,10 @@ impl Acknowledger {
     /// # Errors
     /// The position cannot be written.
     pub fn ack(&self, boot: BootId, sequence: u64) -> Result<(), SpoolError> {
-        self.0.disk().ack(boot, sequence)
+        let mut disk = self.0.disk();
+        let done = disk.ack(boot, sequence);
+        self.0.note(&disk);
+        done
     }
 }
 

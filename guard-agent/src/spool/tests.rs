@@ -89,6 +89,32 @@ fn what_the_controller_has_not_acknowledged_is_sent_again_and_nothing_else() {
 }
 
 #[test]
+fn its_figures_follow_what_is_written_and_what_the_controller_acknowledges() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&config(directory.path(), 7), 3);
+    let spool = Spool::open(&config(directory.path(), 8)).unwrap();
+    let figures = || -> Vec<u64> { spool.figures().into_iter().map(|(_, value)| value).collect() };
+    let names: Vec<_> = spool.figures().into_iter().map(|(name, _)| name).collect();
+    let expected = ["bytes", "limit_bytes", "unacknowledged_records", "queued_records"];
+    assert_eq!(names, expected.map(|name| format!("spool_{name}")));
+    let before = figures();
+    assert_eq!((before[1], before[2], before[3]), (LIMIT_DEFAULT, 3, 0));
+    assert!(before[0] > 0);
+    spool.record(1, 1, None, heartbeat(1));
+    until("it is durable", || spool.is_written());
+    assert_eq!((figures()[2], figures()[3]), (4, 0));
+    assert!(figures()[0] > before[0]);
+    let mut reader = spool.reader();
+    while reader.next(1 << 20).unwrap().is_some() {}
+    reader.acknowledger().ack(boot(7), 2).unwrap();
+    assert_eq!(figures()[2], 2);
+    reader.acknowledger().ack(boot(7), 3).unwrap();
+    reader.acknowledger().ack(boot(8), 1).unwrap();
+    assert_eq!(figures()[2], 0);
+    spool.close();
+}
+
+#[test]
 fn a_batch_stays_below_its_limit_and_always_makes_progress() {
     let directory = tempfile::tempdir().unwrap();
     write(&config(directory.path(), 7), 10);

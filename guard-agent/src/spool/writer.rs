@@ -174,6 +174,7 @@ impl Writer {
         if let Some(log) = disk.boots.values_mut().find(|log| log.boot == self.boot) {
             log.last = self.last;
         }
+        self.shared.note(&disk);
         drop(disk);
         self.shared.full.store(false, Ordering::Relaxed);
         self.durable.send_replace(self.last);

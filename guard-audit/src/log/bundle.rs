@@ -64,7 +64,7 @@ pub fn write_bundle<S: Storage + 'static, W: Write>(
     let proof = lines(&range_proof(&hashes, size, (from, to))?);
     archive.member(RANGE_PROOF, proof.as_bytes())?;
     let reader = DirReader::new(Arc::clone(storage), Arc::new(AtomicU64::new(size)));
-    let mut walk = Walk::new(from == 0);
+    let mut walk = Walk::new(from == 0, &checkpoint.origin);
     let mut page = report::Page::default();
     let mut at = from;
     while at < to {
@@ -77,7 +77,7 @@ pub fn write_bundle<S: Storage + 'static, W: Write>(
             payload::encode(raw.payload.as_ref(), &mut payloads);
             let payload = raw.payload.as_ref().map(|p| (p.salt, &p.json[..]));
             let (_, record) = walk.entry(raw.index, &raw.leaf, payload);
-            page.entry(raw.index, &raw.envelope, record.as_ref());
+            page.entry(raw.index, raw.envelope.time, record.as_ref());
         }
         archive.member(&format!("entries/{at:020}"), &leaves)?;
         archive.member(&format!("payloads/{at:020}"), &payloads)?;
@@ -183,6 +183,8 @@ pub fn verify_bundle<R: Read>(
         proof: None,
         leaves: Vec::new(),
         walk: None,
+        page: report::Page::default(),
+        shown: None,
         report: Report::default(),
     };
     if let Err(problem) = check.members(bundle) {
@@ -201,6 +203,9 @@ struct Check<'a> {
     proof: Option<Vec<Hash>>,
     leaves: Vec<Hash>,
     walk: Option<Walk>,
+    /// What the page for people has to be, and what it is.
+    page: report::Page,
+    shown: Option<Vec<u8>>,
     report: Report,
 }
 
@@ -228,6 +233,7 @@ impl Check<'_> {
                 let checkpoint = Checkpoint::parse(&bytes)?;
                 let range = self.range.ok_or("it comes before the range")?;
                 self.report = Report { from: range.0, ..Report::of(&checkpoint) };
+                self.walk = Some(Walk::new(range.0 == 0, &checkpoint.origin));
                 self.checkpoint = Some(checkpoint);
                 Ok(())
             }
@@ -241,7 +247,10 @@ impl Check<'_> {
                 self.proof = Some(hashes_of(&bytes)?);
                 Ok(())
             }
-            REPORT => Ok(()),
+            REPORT => {
+                self.shown = Some(bytes);
+                Ok(())
+            }
             _ if name.starts_with("handover/") && name.ends_with(".tlog-proof") => {
                 self.handover(name.trim_end_matches(".tlog-proof"), &bytes)
             }
@@ -270,7 +279,6 @@ impl Check<'_> {
             return Err(format!("not {FORMAT}"));
         }
         self.range = Some((from, to));
-        self.walk = self.range.map(|(from, _)| Walk::new(from == 0));
         Ok(())
     }
 
@@ -330,14 +338,15 @@ impl Check<'_> {
         }
         let entries = format!("entries/{number}");
         let leaves = self.part(entries.clone())?;
-        let walk = self.walk.as_mut().ok_or("it comes before the range")?;
+        let walk = self.walk.as_mut().ok_or("it comes before the checkpoint")?;
         let mut rest = payloads;
         // The pages of a bundle need not begin where those of the log do.
         for leaf in split_bundle(&entries, 0, &leaves).map_err(|error| error.to_string())? {
             let index = self.range.map_or(0, |(from, _)| from) + self.leaves.len() as u64;
             let payload = payload::decode(&mut rest)
                 .map_err(|problem| format!("payload of entry {index}: {problem}"))?;
-            let (hash, _) = walk.entry(index, leaf, payload);
+            let (hash, record) = walk.entry(index, leaf, payload);
+            self.page.entry(index, walk.last_time, record.as_ref());
             self.leaves.push(hash);
         }
         if rest.is_empty() { Ok(()) } else { Err(format!("{} bytes too many", rest.len())) }
@@ -345,7 +354,17 @@ impl Check<'_> {
 
     fn finish(mut self) -> Report {
         if let Some(walk) = self.walk.take() {
+            // The page has what the entries say, not what witnesses do.
+            let others = std::mem::take(&mut self.report.findings);
             self.report.take(walk);
+            let html = self.range.map(|range| self.page.html(&self.report, range));
+            if self.shown.is_some_and(|shown| html.is_none_or(|html| html.as_bytes() != shown)) {
+                self.report.findings.push(format!(
+                    "{REPORT}: not the page that this version makes of these entries: believe \
+                     nothing of it that the entries do not say"
+                ));
+            }
+            self.report.findings.absorb(others);
         }
         let problems = &mut self.report.problems;
         if let Some(name) = self.parts.keys().next() {

@@ -1,6 +1,6 @@
 //! `report.html` in a bundle: what is in it, for people. A rendering; it proves nothing.
 
-use super::{Envelope, Report, difference::difference};
+use super::{Report, difference::difference};
 use crate::{Event, Record};
 use guard_model::HostId;
 use std::{
@@ -14,6 +14,10 @@ const LINES_MAX: usize = 400;
 
 /// Rows of one table; more are counted only.
 const ROWS_MAX: usize = 1000;
+
+/// A table that is longer has no more rows, bytes: whoever verifies a bundle makes its page too, and who
+/// made the bundle may mean harm.
+const TABLE_BYTES_MAX: usize = 4 << 20;
 
 /// What a verification shows if there is no problem.
 pub const PROVEN: [&str; 5] = [
@@ -69,12 +73,14 @@ pub(super) struct Page {
 struct Rows {
     html: String,
     count: usize,
+    shown: usize,
 }
 
 impl Rows {
     fn push(&mut self, cells: &[&str]) {
         self.count += 1;
-        if self.count <= ROWS_MAX {
+        if self.shown < ROWS_MAX && self.html.len() < TABLE_BYTES_MAX {
+            self.shown += 1;
             let cells: String =
                 cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
             let _ = writeln!(self.html, "<tr>{cells}</tr>");
@@ -83,7 +89,7 @@ impl Rows {
 
     fn table(&self, title: &str, head: &[&str]) -> String {
         let head: String = head.iter().map(|cell| format!("<th>{cell}</th>")).collect();
-        let more = match self.count.saturating_sub(ROWS_MAX) {
+        let more = match self.count - self.shown {
             0 => String::new(),
             more => format!("<p>{more} more are in the entries.</p>"),
         };
@@ -92,9 +98,10 @@ impl Rows {
 }
 
 impl Page {
-    pub(super) fn entry(&mut self, index: u64, envelope: &Envelope, record: Option<&Record>) {
-        let Some(record) = record else { return };
-        let (at, time) = (index.to_string(), when(envelope.time));
+    /// The next entry, and when it was logged.
+    pub(super) fn entry(&mut self, index: u64, logged: u64, record: Option<&Record>) {
+        let Some(record) = record.filter(|record| is_shown(&record.event)) else { return };
+        let (at, time) = (index.to_string(), when(logged));
         match &record.event {
             Event::Held { request } => {
                 self.held.insert(request.hold_id.to_string(), record.unix_ms);
@@ -108,9 +115,9 @@ impl Page {
                 self.decisions.push(&[&at, &time, &hold, &verdict, decided_by, reason, &took]);
             }
             Event::PolicyLoaded { digest, files, texts } => {
-                let host = envelope.host.to_string();
+                let host = record.host.to_string();
                 self.policies.push(&[&at, &time, &host, digest, &files.join(", ")]);
-                self.policy(&at, envelope.host, digest, files.iter().zip(texts));
+                self.policy(&at, record.host, digest, files.iter().zip(texts));
             }
             Event::PayloadErased { index, reason, by, .. } => {
                 self.erasures.push(&[&at, &time, &index.to_string(), reason, by]);
@@ -224,6 +231,20 @@ impl Page {
     }
 }
 
+/// Whether the page has a word for it: most records have none, and are not worth a formatted time.
+fn is_shown(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Held { .. }
+            | Event::PersonDecided { .. }
+            | Event::PolicyLoaded { .. }
+            | Event::PayloadErased { .. }
+            | Event::PayloadsExpired { .. }
+            | Event::LegalHoldSet { .. }
+            | Event::LegalHoldLifted { .. }
+    )
+}
+
 fn when(unix_ms: u64) -> String {
     let nanos = i128::from(unix_ms) * 1_000_000;
     OffsetDateTime::from_unix_timestamp_nanos(nanos)
@@ -248,4 +269,20 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_an_end_in_rows_and_in_bytes_and_counts_the_rest() {
+        let mut rows = Rows::default();
+        (0..ROWS_MAX + 3).for_each(|_| rows.push(&["a"]));
+        assert!(rows.table("t", &["h"]).ends_with("<p>3 more are in the entries.</p>"));
+        let (mut rows, long) = (Rows::default(), "a".repeat(1 << 20));
+        (0..10).for_each(|_| rows.push(&[&long]));
+        assert_eq!((rows.count, rows.shown), (10, TABLE_BYTES_MAX >> 20));
+        assert!(rows.table("t", &["h"]).contains("t: 10<"));
+    }
 }

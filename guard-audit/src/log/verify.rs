@@ -120,7 +120,7 @@ fn proof_into(proof: &Proof, keys: &[VerifierKey], witnesses: &[CosignerKey], re
     match &proof.extra {
         None => report.problems.push("it has no leaf as extra data: what does it prove?"),
         Some(leaf) => {
-            let mut walk = Walk::new(false);
+            let mut walk = Walk::new(false, &proof.checkpoint.origin);
             if let Err(problem) = proof.verify(leaf) {
                 report.problems.push(problem);
             }
@@ -164,7 +164,7 @@ fn verify_into<S: Storage + ?Sized>(
     if let Err(error) = own_keys(storage) {
         report.note(&error);
     }
-    let mut walk = Walk::new(true);
+    let mut walk = Walk::new(true, &checkpoint.origin);
     let tree = entries(storage, checkpoint.head.size, &mut walk, report);
     report.take(walk);
     let edge = tree?;

@@ -66,6 +66,14 @@ struct Seen {
     stopped: bool,
 }
 
+impl Seen {
+    /// How long it had said nothing at `time`, ms, if that is too long and it had not stopped in order.
+    fn silent_at(&self, time: u64) -> Option<u64> {
+        let silent = time.saturating_sub(self.last_time);
+        (self.last_time > 0 && silent > SILENCE_MS && !self.stopped).then_some(silent)
+    }
+}
+
 #[derive(Debug)]
 struct Boot {
     sequence: u64,
@@ -115,6 +123,8 @@ impl Facts {
 pub(super) struct Walk {
     /// Whether these are the log's first entries, so that every chain must begin.
     from_start: bool,
+    /// The host that keeps the log. It sends no heartbeats: its silence says nothing.
+    keeper: Option<HostId>,
     hosts: BTreeMap<HostId, Seen>,
     pub(super) first_time: Option<u64>,
     pub(super) last_time: u64,
@@ -126,9 +136,11 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(from_start: bool) -> Self {
+    /// Of the log whose name is `origin`, which ends with the host that keeps it.
+    pub(super) fn new(from_start: bool, origin: &str) -> Self {
         Self {
             from_start,
+            keeper: origin.rsplit('/').next().and_then(|host| host.parse().ok()),
             hosts: BTreeMap::new(),
             first_time: None,
             last_time: 0,
@@ -214,6 +226,7 @@ impl Walk {
     fn chain(&mut self, index: u64, envelope: &Envelope, hash: Hash) {
         let Envelope { host, boot, seq, prev, time, .. } = *envelope;
         let from_start = self.from_start;
+        let beats = self.keeper != Some(host);
         let seen = self.hosts.entry(host).or_default();
         seen.report.entries += 1;
         match seen.leaf {
@@ -226,8 +239,7 @@ impl Walk {
             _ => {}
         }
         seen.leaf = Some(hash);
-        let silent = time.saturating_sub(seen.last_time);
-        if seen.last_time > 0 && silent > SILENCE_MS && !seen.stopped {
+        if let Some(silent) = seen.silent_at(time).filter(|_| beats) {
             let line = format!("host {host}: silent for {} s before entry {index}", silent / 1000);
             self.findings.push(line);
         }
@@ -301,6 +313,11 @@ impl Walk {
             if self.from_start { &mut self.problems } else { &mut self.findings }.push(line);
         }
         for (host, seen) in &self.hosts {
+            let beats = self.keeper != Some(*host);
+            if let Some(silent) = seen.silent_at(self.last_time).filter(|_| beats) {
+                let line = format!("host {host}: silent for the last {} s", silent / 1000);
+                self.findings.push(line);
+            }
             for (counter, count) in &seen.report.lost {
                 self.findings.push(format!("host {host}: lost {count} × {counter}"));
             }

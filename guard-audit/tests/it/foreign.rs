@@ -143,3 +143,27 @@ fn both_verifiers_refuse_every_kind_of_tampering_with_a_bundle() {
     shifted[0].1 = b"guard-bundle@v1\nfrom 591\nto 801\n".to_vec();
     refused("the range moved", &shifted);
 }
+
+#[test]
+fn a_report_that_was_changed_is_pointed_out_and_the_entries_still_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = key();
+    let (log, _) = log(&dir.path().join("log"), &first);
+    for range in [(0, 901), (590, 800)] {
+        let mut bytes = Vec::new();
+        write_bundle(&log.storage(), range, &mut bytes).unwrap();
+        let pointed_out = |bytes: &[u8]| {
+            let report = verify_bundle(bytes, &[first.verifier().clone()], &[]);
+            assert!(report.is_sound(), "{:?}", report.problems);
+            report.findings.lines.iter().any(|line| line.starts_with("report.html: not the page"))
+        };
+        assert!(!pointed_out(&bytes));
+        let mut changed = members(&bytes);
+        let (_, page) = changed.iter_mut().find(|(name, _)| name == "report.html").unwrap();
+        *page = String::from_utf8(page.clone()).unwrap().replace("Erasures: ", "None: ").into();
+        assert!(pointed_out(&packed(&changed)));
+        // Who takes it out has nothing that could be believed.
+        changed.retain(|(name, _)| name != "report.html");
+        assert!(!pointed_out(&packed(&changed)));
+    }
+}

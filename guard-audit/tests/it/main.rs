@@ -5,5 +5,6 @@
 mod disk;
 mod faults;
 mod foreign;
+mod others;
 mod support;
 mod trouble;

@@ -361,3 +361,37 @@ fn a_silence_and_a_clock_that_was_set_are_findings_and_a_stop_in_order_is_neithe
         assert_eq!(found.contains("wall clock was moved by 2001 ms"), clock, "{found}");
     }
 }
+
+#[test]
+fn a_host_that_falls_silent_for_good_is_a_finding_and_the_logs_own_quiet_is_not() {
+    let at = 1_700_000_000_000;
+    let found = |keeper: u8, quiet_ms: u64, stopped: bool| {
+        let key = LogKey::generate(&format!("guard/log/{}", host(keeper))).unwrap();
+        let mut log = Log::create(Memory::default(), &key).unwrap();
+        let stop = Event::Stopped { component: "guard-agent".into(), reason: "asked".into() };
+        let first = Record { event: stop, ..record(1, 1) };
+        let first = if stopped { first } else { record(1, 1) };
+        for (logged, record) in [(at, first), (at, record(2, 1)), (at + quiet_ms, record(2, 2))] {
+            let staged = log.stage(&[Draft::new(record).unwrap()], logged).unwrap();
+            log.publish(staged).unwrap();
+        }
+        log.settle().unwrap();
+        let report = verify(&*log.storage(), &[key.verifier().clone()], &[]);
+        assert!(report.problems.is_empty(), "{report:?}");
+        let mut bundle = Vec::new();
+        guard_audit::log::write_bundle(&log.storage(), (0, 3), &mut bundle).unwrap();
+        let keys = [key.verifier().clone()];
+        let of_bundle = guard_audit::log::verify_bundle(&bundle[..], &keys, &[]);
+        assert_eq!(of_bundle.findings, report.findings);
+        let of = |number, words: &str| {
+            let line = format!("host {}: {words}", host(number));
+            report.findings.lines.iter().any(|found| found.starts_with(&line))
+        };
+        (of(1, "silent for the last 60 s"), of(2, "silent for 60 s before entry 2"))
+    };
+    assert_eq!(found(9, SILENCE_MS + 1, false), (true, true));
+    assert_eq!(found(9, SILENCE_MS, false), (false, false));
+    assert_eq!(found(9, SILENCE_MS + 1, true), (false, true));
+    // The controller has nothing to say for a minute.
+    assert_eq!(found(2, SILENCE_MS + 1, false), (true, false));
+}

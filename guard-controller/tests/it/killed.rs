@@ -1,17 +1,17 @@
 //! kill -9 of guard-controller in the middle of delivery, again and again: no receiver may see a gap,
-//! and afterwards the cursor is right. Real receivers where PyPI has one.
+//! and afterwards the cursor is right. Stores and brokers are in `stores`.
 
 use crate::{
-    program::{Program, Python, linked},
+    program::{Program, linked},
+    receivers::{Collector, Receiver, SPLUNK_TOKEN, Splunk, SyslogReceiver, sequence},
     support::{Agent, config, eventually},
 };
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use guard_audit::Event;
 use guard_controller::{Controller, sinks::SinksFile};
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::Path,
     sync::{Arc, Mutex},
@@ -22,9 +22,13 @@ use tokio::net::TcpListener;
 /// How often the controller is killed.
 const ROUNDS: u64 = 5;
 
-/// Feeds the program records without a pause, kills it at bad moments, starts it again; then lets it
+/// Batches of records that a round has: more than is delivered until the kill, and few enough that the
+/// rest is delivered in time by a receiver that makes the sender wait.
+const BATCHES: u64 = 40;
+
+/// Feeds the program records, kills it at bad moments, starts it again; then lets it
 /// deliver the rest. Returns how many entries the log has, whose last is delivered.
-async fn killed_while_it_delivers(dir: &Path, sinks: &Value) -> u64 {
+pub(crate) async fn killed_while_it_delivers(dir: &Path, sinks: &Value) -> u64 {
     let file = dir.join("sinks.json");
     fs::write(&file, sinks.to_string()).unwrap();
     let arguments = ["--sinks", file.to_str().unwrap()];
@@ -36,7 +40,12 @@ async fn killed_while_it_delivers(dir: &Path, sinks: &Value) -> u64 {
         let death = tokio::time::sleep(Duration::from_millis(300 + 170 * round));
         tokio::pin!(death);
         let mut next = acked + 1;
+        let end = acked + BATCHES * 50;
         loop {
+            if next > end {
+                death.await;
+                break;
+            }
             let event = |n| agent.record(n, Event::Lost { counter: "x".into(), count: n });
             let batch: Vec<_> = (next..next + 50).map(event).collect();
             agent.evidence(&batch).await;
@@ -68,20 +77,19 @@ async fn killed_while_it_delivers(dir: &Path, sinks: &Value) -> u64 {
     size
 }
 
-/// Every index below `size` is there, in order at its first appearance.
-fn without_gap(indexes: impl IntoIterator<Item = u64>, size: u64) {
+/// Every index below `size` is there, in order at its first appearance. How many came again.
+fn without_gap(indexes: impl IntoIterator<Item = u64>, size: u64) -> usize {
     let mut seen = BTreeSet::new();
+    let mut again = 0;
     for index in indexes {
         if seen.insert(index) {
             assert_eq!(index, seen.len() as u64 - 1, "in order, without a gap");
+        } else {
+            again += 1;
         }
     }
     assert!(seen.len() as u64 >= size, "{} of {size}", seen.len());
-}
-
-fn sequence(event: &str) -> u64 {
-    let event: Value = serde_json::from_str(event).unwrap();
-    event["metadata"]["sequence"].as_u64().unwrap()
+    again
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +99,7 @@ async fn a_file_has_no_gap_after_kill_9_in_the_middle_of_delivery() {
     let sinks = json!({ "sinks": [{ "name": "s", "to": { "kind": "file", "path": path } }] });
     let size = killed_while_it_delivers(dir.path(), &sinks).await;
     let text = fs::read_to_string(&path).unwrap();
-    without_gap(text.lines().map(sequence), size);
+    without_gap(text.lines().map(|line| sequence(&serde_json::from_str(line).unwrap())), size);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,215 +162,57 @@ async fn a_webhook_has_no_gap_after_kill_9_in_the_middle_of_delivery() {
     without_gap(got.lock().unwrap().clone(), size);
 }
 
-/// moto's server, which keeps what it has in memory; it is asked through boto3.
-const MOTO: &str = r#"
-import json, sys, boto3
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
-port = int(sys.argv[1])
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-server.start()
-port = server.get_host_and_port()[1]
-s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="eu-central-1",
-    aws_access_key_id="AKID", aws_secret_access_key="SECRET", config=Config(retries={"max_attempts": 1}))
-s3.create_bucket(Bucket="evidence", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-print(json.dumps({"port": port}))
-for line in sys.stdin:
-    objects = {}
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket="evidence"):
-        for found in page.get("Contents", []):
-            body = s3.get_object(Bucket="evidence", Key=found["Key"])["Body"].read()
-            objects[found["Key"]] = body.decode()
-    print(json.dumps(objects))
-"#;
-
-fn s3(dir: &Path, port: u64, max_age_s: u64) -> Value {
-    let credentials = dir.join("credentials");
-    let secret = json!({ "access_key_id": "AKID", "secret_access_key": "SECRET" });
-    fs::write(&credentials, secret.to_string()).unwrap();
-    let to = json!({ "kind": "s3", "url": format!("http://127.0.0.1:{port}/evidence"),
-        "region": "eu-central-1", "prefix": "guard/", "credentials_file": credentials,
-        "max_age_s": max_age_s });
-    json!({ "sinks": [{ "name": "s", "to": to }] })
-}
-
-/// Objects by name, each checked against its name; the indexes that they have, in order.
-fn objects(said: &Value) -> (BTreeMap<String, String>, Vec<u64>) {
-    let objects: BTreeMap<String, String> = serde_json::from_value(said.clone()).unwrap();
-    let mut indexes = Vec::new();
-    for (name, text) in &objects {
-        let range = name.strip_prefix("guard/").unwrap().strip_suffix(".ndjson").unwrap();
-        let (first, last) = range.split_once('-').unwrap();
-        let of_object: Vec<u64> = text.lines().map(sequence).collect();
-        let expected = [first, last].map(|index| index.parse::<u64>().unwrap());
-        assert_eq!([of_object[0], *of_object.last().unwrap()], expected, "{name}");
-        indexes.extend(of_object);
+#[tokio::test(flavor = "multi_thread")]
+async fn splunk_has_no_gap_after_kill_9_between_what_it_received_and_its_acknowledgement() {
+    let dir = tempfile::tempdir().unwrap();
+    let splunk = Splunk::default();
+    {
+        let mut indexer = splunk.0.lock().unwrap();
+        indexer.acknowledges = true;
+        // The sender waits half a second for each batch: that is where it is killed.
+        indexer.in_vain = 1;
     }
-    (objects, indexes)
+    let receiver = Receiver::start(splunk.router()).await;
+    let token = dir.path().join("splunk");
+    fs::write(&token, SPLUNK_TOKEN).unwrap();
+    let to = json!({ "kind": "splunk_hec", "url": format!("http://{}", receiver.addr),
+        "token_file": token });
+    let sinks = json!({ "sinks": [{ "name": "s", "to": to }] });
+    let size = killed_while_it_delivers(dir.path(), &sinks).await;
+    let indexer = splunk.0.lock().unwrap();
+    without_gap(indexer.kept.iter().map(|event| sequence(&event["event"])), size);
+    let unacknowledged = indexer.received.iter().filter(|batch| !batch.is_empty()).count();
+    assert!(unacknowledged > 0, "no kill fell between a batch and its acknowledgement");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_s3_store_has_every_event_once_after_kill_9_in_the_middle_of_delivery() {
+async fn an_otlp_receiver_has_no_gap_after_kill_9_between_a_request_and_its_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Python::start(MOTO, &["0"]);
-    let port = store.says().await["port"].as_u64().unwrap();
-    let size = killed_while_it_delivers(dir.path(), &s3(dir.path(), port, 1)).await;
-    let (_, indexes) = objects(&store.ask("all").await);
-    // Not only without a gap: a repeated object is the same object.
-    assert_eq!(indexes[..usize::try_from(size).unwrap()], (0..size).collect::<Vec<_>>());
-    let twice = indexes.len() - indexes.iter().collect::<BTreeSet<_>>().len();
-    assert_eq!(twice, 0, "objects overlap");
+    let collector = Collector { answers_after: Duration::from_millis(100), ..Collector::default() };
+    let receiver = Receiver::start(collector.router()).await;
+    let header = dir.path().join("header");
+    fs::write(&header, "X-Key: k\n").unwrap();
+    let to = json!({ "kind": "otlp", "url": format!("http://{}", receiver.addr),
+        "header_file": header });
+    let sinks = json!({ "sinks": [{ "name": "s", "to": to }] });
+    let size = killed_while_it_delivers(dir.path(), &sinks).await;
+    let again = without_gap(collector.got.lock().unwrap().iter().map(sequence), size);
+    assert!(again > 0, "no kill fell between a request and its answer");
 }
 
+/// Nothing is acknowledged here: the sender goes on only once the receiver has not hung up for a while,
+/// and what it had sent before it died comes again.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_wait_for_others_of_their_object_and_a_store_that_is_away_costs_lag_only() {
+async fn a_syslog_receiver_has_no_gap_after_kill_9_in_the_middle_of_delivery() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Python::start(MOTO, &["0"]);
-    let port = store.says().await["port"].as_u64().unwrap();
-    let sinks = s3(dir.path(), port, 2);
-    let file = dir.path().join("sinks.json");
-    fs::write(&file, sinks.to_string()).unwrap();
-    let mut config = config(dir.path());
-    config.sinks = SinksFile::load(&file).unwrap();
-    let running = Controller::start(config).await.unwrap();
-    let lose = async |from: u64, count: u64| {
-        for number in from..from + count {
-            let event = Event::Lost { counter: "x".into(), count: number };
-            running.controller.audit(event).await.unwrap();
-        }
-    };
-    let delivered = async || {
-        eventually("everything is delivered", || async {
-            let sink = running.controller.sinks().await.unwrap().remove(0);
-            sink.lag == 0 && sink.next > 0
-        })
-        .await;
-    };
-    lose(0, 30).await;
-    delivered().await;
-    let (first, _) = objects(&store.ask("all").await);
-    assert!(first.len() <= 2, "events wait for others: {:?}", first.keys());
-    store.kill().await;
-    lose(30, 30).await;
-    eventually("the sink says that it fails", || async {
-        running.controller.sinks().await.unwrap()[0].failing.is_some()
-    })
-    .await;
-    // Another of the same name at the same place, empty.
-    let mut store = Python::start(MOTO, &[&port.to_string()]);
-    assert_eq!(store.says().await["port"], port);
-    delivered().await;
-    let (_, indexes) = objects(&store.ask("all").await);
-    let first: Vec<u64> = first.values().flat_map(|text| text.lines().map(sequence)).collect();
-    let all: Vec<u64> = first.into_iter().chain(indexes).collect();
-    let size = running.controller.log_health().await.unwrap().size;
-    assert_eq!(all, (0..size).collect::<Vec<_>>());
-    running.shutdown().await;
-}
-
-/// The mock cluster inside librdkafka, which speaks the protocol. It forgets what is older than 5 MB
-/// of a partition, so a consumer reads along from the start.
-const KAFKA: &str = r#"
-import json, sys, threading, time
-from confluent_kafka import Consumer, Producer, TopicPartition
-producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "x"})
-listed = producer.list_topics("evidence", timeout=10)
-address = [f"{b.host}:{b.port}" for b in listed.brokers.values()]
-partitions = listed.topics["evidence"].partitions
-consumer = Consumer({"bootstrap.servers": address[0], "group.id": "g", "auto.offset.reset": "error"})
-consumer.assign([TopicPartition("evidence", p, 0) for p in partitions])
-got, last = [], time.monotonic()
-def read():
-    global last
-    while True:
-        message = consumer.poll(0.2)
-        if message is None:
-            continue
-        if message.error():
-            got.append([-1, "", str(message.error()), ""])
-            continue
-        headers = dict(message.headers() or [])
-        got.append([message.partition(), message.key().decode(), headers["guard-index"].decode(),
-            message.value().decode()])
-        last = time.monotonic()
-threading.Thread(target=read, daemon=True).start()
-print(json.dumps({"brokers": address}))
-for line in sys.stdin:
-    asked = time.monotonic()
-    while time.monotonic() - max(last, asked) < 3:
-        time.sleep(0.1)
-    print(json.dumps(got))
-"#;
-
-fn kafka(brokers: &Value) -> Value {
-    let to = json!({ "kind": "kafka", "brokers": brokers, "topic": "evidence" });
-    json!({ "sinks": [{ "name": "s", "to": to }] })
-}
-
-/// Each host's events are in one partition, in order; together they have no gap.
-fn of_kafka(said: &Value, size: u64) {
-    let got: Vec<(i32, String, String, String)> = serde_json::from_value(said.clone()).unwrap();
-    let mut hosts: BTreeMap<String, (i32, Vec<u64>)> = BTreeMap::new();
-    let mut all = BTreeSet::new();
-    for (partition, key, index, event) in &got {
-        assert_eq!(sequence(event).to_string(), *index);
-        all.insert(sequence(event));
-        let (of_host, indexes) = hosts.entry(key.clone()).or_insert((*partition, Vec::new()));
-        assert_eq!(of_host, partition, "{key}");
-        // At its first appearance: a repetition after a kill comes again.
-        if !indexes.contains(&sequence(event)) {
-            indexes.push(sequence(event));
-        }
-    }
-    assert!(hosts.len() >= 2, "{:?}", hosts.keys());
-    for (key, (_, indexes)) in hosts {
-        assert!(indexes.is_sorted(), "{key}");
-    }
-    assert!(all.into_iter().take_while(|at| *at < size).eq(0..size), "a gap");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kafka_cluster_has_no_gap_after_kill_9_in_the_middle_of_delivery() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Python::start(KAFKA, &[]);
-    let brokers = cluster.says().await["brokers"].clone();
-    let size = killed_while_it_delivers(dir.path(), &kafka(&brokers)).await;
-    of_kafka(&cluster.ask("all").await, size);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kafka_cluster_that_stands_still_costs_lag_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Python::start(KAFKA, &[]);
-    let brokers = cluster.says().await["brokers"].clone();
-    let file = dir.path().join("sinks.json");
-    fs::write(&file, kafka(&brokers).to_string()).unwrap();
-    let mut config = config(dir.path());
-    config.sinks = SinksFile::load(&file).unwrap();
-    let running = Controller::start(config).await.unwrap();
-    let mut agent = Agent::linked(&running).await;
-    let records = |agent: &Agent, from: u64| -> Vec<_> {
-        let event = |n| agent.record(n, Event::Lost { counter: "x".into(), count: n });
-        (from..from + 300).map(event).collect()
-    };
-    agent.evidence(&records(&agent, 1)).await;
-    assert_eq!(agent.evidence_ack().await, 300);
-    let delivered = async || {
-        eventually("everything is delivered", || async {
-            let sink = running.controller.sinks().await.unwrap().remove(0);
-            sink.lag == 0 && sink.next > 0
-        })
-        .await;
-    };
-    delivered().await;
-    cluster.signal(Signal::SIGSTOP);
-    agent.evidence(&records(&agent, 301)).await;
-    assert_eq!(agent.evidence_ack().await, 600);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(running.controller.sinks().await.unwrap()[0].lag >= 300);
-    cluster.signal(Signal::SIGCONT);
-    delivered().await;
-    let size = running.controller.log_health().await.unwrap().size;
-    of_kafka(&cluster.ask("all").await, size);
-    running.shutdown().await;
+    let (receiver, pem) = SyslogReceiver::start().await;
+    let ca = dir.path().join("syslog.pem");
+    fs::write(&ca, pem).unwrap();
+    let to = json!({ "kind": "syslog", "address": format!("localhost:{}", receiver.addr.port()),
+        "tls": { "ca_file": ca } });
+    let sinks = json!({ "sinks": [{ "name": "s", "to": to }] });
+    let size = killed_while_it_delivers(dir.path(), &sinks).await;
+    receiver.has_every(size).await;
+    let again = without_gap(receiver.indexes(), size);
+    assert!(again > 0, "no kill fell between a batch and its settling");
 }

@@ -114,14 +114,18 @@ impl Python {
     }
 }
 
-/// The interpreter that `cargo xtask setup` has given the receivers.
-fn python() -> PathBuf {
-    let cache = match (std::env::var_os("GUARD_CACHE"), std::env::var_os("HOME")) {
+/// Where `cargo xtask setup` has put the receivers.
+pub(crate) fn cache() -> PathBuf {
+    match (std::env::var_os("GUARD_CACHE"), std::env::var_os("HOME")) {
         (Some(cache), _) => PathBuf::from(cache),
         (None, Some(home)) => PathBuf::from(home).join(".cache/guard"),
         (None, None) => panic!("neither GUARD_CACHE nor HOME is set"),
-    };
-    let python = cache.join("receivers/bin/python3");
+    }
+}
+
+/// The interpreter that it has given them.
+fn python() -> PathBuf {
+    let python = cache().join("receivers/bin/python3");
     assert!(python.exists(), "{}: run `cargo xtask setup` first", python.display());
     python
 }

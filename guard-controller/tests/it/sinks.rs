@@ -1,6 +1,9 @@
 //! Sinks against receivers that check the protocol: none may see a gap, whoever dies meanwhile.
 
-use crate::support::{config, eventually};
+use crate::{
+    receivers::{Collector, Receiver, SPLUNK_TOKEN, Splunk, SyslogReceiver, own_tls, sequence},
+    support::{config, eventually},
+};
 use axum::{
     Router,
     body::Bytes,
@@ -18,12 +21,6 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
-    net::TcpListener,
-    runtime::{Builder, Runtime},
 };
 
 /// A controller whose sinks are as in `json`.
@@ -60,64 +57,6 @@ fn without_gap(indexes: &[u64]) -> u64 {
         }
     }
     seen.len() as u64
-}
-
-fn sequence(event: &Value) -> u64 {
-    event["metadata"]["sequence"].as_u64().unwrap()
-}
-
-/// A listener, and a runtime that dies with all its connections.
-async fn listen_apart(addr: SocketAddr) -> (std::net::TcpListener, Runtime) {
-    let listener = loop {
-        match std::net::TcpListener::bind(addr) {
-            Ok(listener) => break listener,
-            // The former listener is about to be closed.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    listener.set_nonblocking(true).unwrap();
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    (listener, runtime)
-}
-
-/// A receiver on a port and a runtime of its own, which can die with all its connections and come
-/// back.
-struct Receiver {
-    addr: SocketAddr,
-    router: Router,
-    runtime: Option<Runtime>,
-}
-
-impl Receiver {
-    async fn start(router: Router) -> Self {
-        let mut receiver = Self { addr: ([127, 0, 0, 1], 0).into(), router, runtime: None };
-        receiver.up().await;
-        receiver
-    }
-
-    async fn up(&mut self) {
-        let (listener, runtime) = listen_apart(self.addr).await;
-        self.addr = listener.local_addr().unwrap();
-        let router = self.router.clone();
-        runtime.spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router).await.unwrap();
-        });
-        self.runtime = Some(runtime);
-    }
-
-    /// Hangs up on everybody and stops listening.
-    fn down(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.down();
-    }
 }
 
 #[tokio::test]
@@ -241,79 +180,13 @@ async fn a_webhook_with_another_secret_delivers_nothing_and_says_so() {
     running.shutdown().await;
 }
 
-/// A Splunk that keeps what it has acknowledged and forgets the rest when it dies.
-#[derive(Clone, Default)]
-struct Splunk(Arc<Mutex<Indexer>>);
-
-#[derive(Default)]
-struct Indexer {
-    kept: Vec<Value>,
-    received: Vec<Vec<Value>>,
-    acknowledges: bool,
-}
-
-fn authorized(headers: &HeaderMap) -> bool {
-    let channel = headers.get("x-splunk-request-channel").and_then(|value| value.to_str().ok());
-    headers["authorization"] == "Splunk 0f1e"
-        && channel.is_some_and(|channel| channel.parse::<uuid::Uuid>().is_ok())
-}
-
-async fn collect(
-    State(splunk): State<Splunk>,
-    headers: HeaderMap,
-    body: String,
-) -> (StatusCode, String) {
-    if !authorized(&headers) {
-        return (StatusCode::FORBIDDEN, json!({ "text": "Invalid token", "code": 4 }).to_string());
-    }
-    let mut events = Vec::new();
-    for event in serde_json::Deserializer::from_str(&body).into_iter::<Value>() {
-        let Ok(event) = event else {
-            let words = json!({ "text": "Invalid data format", "code": 6 });
-            return (StatusCode::BAD_REQUEST, words.to_string());
-        };
-        assert!(event["event"].is_object() && event["time"].is_string());
-        assert_eq!(event["sourcetype"], "guard:ocsf");
-        events.push(event);
-    }
-    let mut indexer = splunk.0.lock().unwrap();
-    indexer.received.push(events);
-    let ack = indexer.received.len() - 1;
-    (StatusCode::OK, json!({ "text": "Success", "code": 0, "ackId": ack }).to_string())
-}
-
-async fn acks(
-    State(splunk): State<Splunk>,
-    headers: HeaderMap,
-    body: String,
-) -> (StatusCode, String) {
-    assert!(authorized(&headers));
-    let asked: Value = serde_json::from_str(&body).unwrap();
-    let mut indexer = splunk.0.lock().unwrap();
-    let mut said = serde_json::Map::new();
-    for ack in asked["acks"].as_array().unwrap() {
-        let at = usize::try_from(ack.as_u64().unwrap()).unwrap();
-        let known = indexer.acknowledges && at < indexer.received.len();
-        if known {
-            let events = std::mem::take(&mut indexer.received[at]);
-            indexer.kept.extend(events);
-        }
-        said.insert(ack.to_string(), known.into());
-    }
-    (StatusCode::OK, json!({ "acks": said }).to_string())
-}
-
 #[tokio::test]
 async fn splunk_loses_what_it_has_not_acknowledged_and_gets_it_again() {
     let dir = tempfile::tempdir().unwrap();
     let splunk = Splunk::default();
-    let router = Router::new()
-        .route("/services/collector/event", post(collect))
-        .route("/services/collector/ack", post(acks))
-        .with_state(splunk.clone());
-    let mut receiver = Receiver::start(router).await;
+    let mut receiver = Receiver::start(splunk.router()).await;
     let token = dir.path().join("token");
-    fs::write(&token, "0f1e\n").unwrap();
+    fs::write(&token, format!("{SPLUNK_TOKEN}\n")).unwrap();
     let url = format!("http://{}", receiver.addr);
     let config = with_sinks(
         dir.path(),
@@ -375,99 +248,13 @@ async fn a_sink_that_cannot_work_keeps_the_controller_from_starting() {
     assert!(words.contains("secret cannot be read"), "{words}");
 }
 
-/// A syslog receiver over TLS that takes frames apart and is strict about them.
-struct SyslogReceiver {
-    addr: SocketAddr,
-    acceptor: tokio_rustls::TlsAcceptor,
-    got: Arc<Mutex<Vec<String>>>,
-    runtime: Option<Runtime>,
-}
-
-impl SyslogReceiver {
-    async fn up(&mut self) {
-        let (listener, runtime) = listen_apart(self.addr).await;
-        self.addr = listener.local_addr().unwrap();
-        let (acceptor, got) = (self.acceptor.clone(), self.got.clone());
-        runtime.spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, got) = (acceptor.clone(), got.clone());
-                tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    while let Some(message) = next_frame(&mut stream).await {
-                        got.lock().unwrap().push(message);
-                    }
-                });
-            }
-        });
-        self.runtime = Some(runtime);
-    }
-
-    /// Syslog does not acknowledge: whoever wants no loss lets the receiver read before it dies.
-    async fn has_got(&self, count: u64) {
-        eventually("the receiver has read everything", || async {
-            self.got.lock().unwrap().len() as u64 >= count
-        })
-        .await;
-    }
-
-    /// Returns when every connection is closed.
-    async fn down(&mut self) {
-        let runtime = self.runtime.take();
-        tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
-    }
-}
-
-impl Drop for SyslogReceiver {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn next_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
-    let mut len = 0;
-    loop {
-        match stream.read_u8().await.ok()? {
-            b' ' => break,
-            digit => len = len * 10 + usize::from(char::from(digit).to_digit(10).unwrap() as u8),
-        }
-    }
-    let mut message = vec![0; len];
-    stream.read_exact(&mut message).await.ok()?;
-    Some(String::from_utf8(message).unwrap())
-}
-
-/// A certificate for `localhost` that signs itself, as PEM, and a server's TLS with it.
-fn own_tls() -> (String, tokio_rustls::TlsAcceptor) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (made.cert.pem(), tokio_rustls::TlsAcceptor::from(Arc::new(config)))
-}
-
 #[tokio::test]
 async fn syslog_over_tls_goes_on_after_the_receivers_restart_and_trusts_its_authority_only() {
     let dir = tempfile::tempdir().unwrap();
-    let (pem, acceptor) = own_tls();
+    let (mut receiver, pem) = SyslogReceiver::start().await;
     let (other, _) = own_tls();
     fs::write(dir.path().join("ca.pem"), pem).unwrap();
     fs::write(dir.path().join("other.pem"), other).unwrap();
-    let mut receiver = SyslogReceiver {
-        addr: ([127, 0, 0, 1], 0).into(),
-        acceptor,
-        got: Arc::default(),
-        runtime: None,
-    };
-    receiver.up().await;
     let sinks = |ca: &str| {
         let address = format!("localhost:{}", receiver.addr.port());
         let to = json!({ "kind": "syslog", "address": address,
@@ -493,62 +280,14 @@ async fn syslog_over_tls_goes_on_after_the_receivers_restart_and_trusts_its_auth
     delivered(&running).await;
     receiver.has_got(running.controller.log_health().await.unwrap().size).await;
     running.shutdown().await;
-    let got = receiver.got.lock().unwrap().clone();
-    let indexes: Vec<u64> = got
-        .iter()
-        .map(|message| {
-            let (head, body) = message.split_once('\u{feff}').unwrap();
-            let fields: Vec<&str> = head.trim_end().split(' ').collect();
-            let priority = fields[0].strip_prefix('<').unwrap().strip_suffix(">1").unwrap();
-            assert_eq!(priority.parse::<u8>().unwrap() / 8, 13, "facility: {head}");
-            assert_eq!((fields.len(), fields[3], fields[4], fields[6]), (7, "guard", "-", "-"));
-            sequence(&serde_json::from_str(body).unwrap())
-        })
-        .collect();
-    assert!(without_gap(&indexes) >= 20 + 4);
-}
-
-/// An OTLP receiver that is strict about the shape and refuses one record with a partial success.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Value>>>);
-
-async fn logs(
-    State(collector): State<Collector>,
-    headers: HeaderMap,
-    body: String,
-) -> (StatusCode, String) {
-    if headers["x-key"] != "k" {
-        return (StatusCode::UNAUTHORIZED, String::new());
-    }
-    assert_eq!(headers["content-type"], "application/json");
-    let request: Value = serde_json::from_str(&body).unwrap();
-    let mut rejected = 0;
-    for resource in request["resourceLogs"].as_array().unwrap() {
-        assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "guard");
-        for record in resource["scopeLogs"][0]["logRecords"].as_array().unwrap() {
-            assert!(record["timeUnixNano"].as_str().unwrap().parse::<u64>().unwrap() > 0);
-            assert!((1..=24).contains(&record["severityNumber"].as_u64().unwrap()));
-            let body = record["body"]["stringValue"].as_str().unwrap();
-            if body.contains("ring-3") {
-                rejected += 1;
-                continue;
-            }
-            collector.0.lock().unwrap().push(serde_json::from_str(body).unwrap());
-        }
-    }
-    let said = match rejected {
-        0 => json!({}),
-        count => json!({ "partialSuccess": { "rejectedLogRecords": count.to_string() } }),
-    };
-    (StatusCode::OK, said.to_string())
+    assert!(without_gap(&receiver.indexes()) >= 20 + 4);
 }
 
 #[tokio::test]
 async fn what_an_otlp_receiver_says_it_has_not_kept_is_counted_and_evidence() {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::default();
-    let router = Router::new().route("/v1/logs", post(logs)).with_state(collector.clone());
-    let receiver = Receiver::start(router).await;
+    let receiver = Receiver::start(collector.router()).await;
     let header = dir.path().join("header");
     fs::write(&header, "X-Key: k\n").unwrap();
     let url = format!("http://{}", receiver.addr);
@@ -558,12 +297,12 @@ async fn what_an_otlp_receiver_says_it_has_not_kept_is_counted_and_evidence() {
     lose(&running, 0, 6).await;
     let lost = || async { running.controller.sinks().await.unwrap()[0].rejected };
     eventually("the refused record is counted", || async { lost().await == 1 }).await;
-    let told = || collector.0.lock().unwrap().iter().any(|e| e.to_string().contains("otlp"));
+    let told = || collector.got.lock().unwrap().iter().any(|e| e.to_string().contains("otlp"));
     eventually("the loss is evidence and arrives", || async { told() }).await;
     delivered(&running).await;
     assert_eq!(lost().await, 1);
     running.shutdown().await;
-    let kept = collector.0.lock().unwrap().clone();
+    let kept = collector.got.lock().unwrap().clone();
     let indexes: BTreeSet<u64> = kept.iter().map(sequence).collect();
     let missing = (0..=*indexes.last().unwrap()).filter(|index| !indexes.contains(index));
     assert_eq!(missing.count(), 1);

@@ -120,8 +120,14 @@ pub(super) fn run(entries: u64, json: bool) -> Result<bool> {
     )?);
     step("figures", &["write", "index", &indexed])?;
     let index = step("figures", &["index", "index"])?;
-    let what = format!("search index of {indexed} entries made anew");
-    rows.push(Row::new("", what, (number(&index, "per_s")?, "/s"), None));
+    for (what, name, unit) in [
+        ("search index made anew of", "per_s", "/s"),
+        ("database's view made anew (reindex) of", "adopted_per_s", "/s"),
+        ("both, memory,", "rss_mb", "MB"),
+    ] {
+        let what = format!("{what} {indexed} entries");
+        rows.push(Row::new("", what, (number(&index, name)?, unit), None));
+    }
     sort(&mut rows);
     let machine = machine();
     let written = Written { machine: machine.clone(), entries, rows: &rows };

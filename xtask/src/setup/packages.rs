@@ -22,7 +22,8 @@ pub(crate) const VM: &[Need] = &[
     ("strip", "binutils"),
 ];
 /// For the tests of sinks: Debian's `python3` alone cannot make a virtual environment with pip.
-pub(crate) const UNIT: &[Need] = &[("python3 -m ensurepip --version", "python3-venv")];
+pub(crate) const UNIT: &[Need] =
+    &[("python3 -m ensurepip --version", "python3-venv"), ("dpkg-deb", "dpkg")];
 /// For the browser tests.
 pub(crate) const BROWSER: &[Need] =
     &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];

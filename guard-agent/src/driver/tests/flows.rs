@@ -260,6 +260,11 @@ async fn a_moved_loss_counter_is_evidence() {
     let lost = Event::Lost { counter: "events_lost".into(), count: 4 };
     assert_eq!(count(&records, |event| *event == lost), 1);
     assert_eq!(count(&records, |event| matches!(event, Event::Heartbeat { .. })), 1);
+    let tells = |event: &Event| {
+        let Event::Heartbeat { counters, .. } = event else { return false };
+        counters["events_lost"] == 4 && counters.contains_key("spool_unacknowledged_records")
+    };
+    assert_eq!(count(&records, tells), 1);
 }
 
 fn blocked(session: u64, detail: &str, access: u32, reason: u32) -> KernelEvent {
