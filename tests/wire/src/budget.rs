@@ -1,4 +1,5 @@
-//! How many instructions the kernel's verifier may go through for each program, and whether it does.
+//! How many instructions the kernel's verifier may go through for each program, and how many bytes of stack it may
+//! use; and whether it does.
 //!
 //! The verifier gives up after a million, and what it goes through grows without a word when a branch is added
 //! before a loop. A file for each kernel, `tests/budgets/V.toml`, says what it was; a scenario compares.
@@ -9,6 +10,9 @@ use std::collections::BTreeMap;
 /// Name of the file with [`Verified`] among those that the VM sends.
 pub const VERIFIED_FILE: &str = "verified.json";
 
+/// Before the name of a program whose number is bytes of stack, of which it may have 512.
+pub const STACK: &str = "stack.";
+
 /// A program may grow by so many parts of a hundred before somebody has to look at it: less is what another
 /// build of the same kernel series makes of it.
 pub const GROWTH_PERCENT: u64 = 10;
@@ -18,7 +22,8 @@ pub const GROWTH_PERCENT: u64 = 10;
 pub struct Verified {
     /// Kernel release.
     pub kernel: String,
-    /// Instructions by program (`verified_insns` of `struct bpf_prog_info`).
+    /// Instructions by program (`verified_insns` of `struct bpf_prog_info`), and bytes of stack by [`STACK`] and
+    /// program.
     pub programs: BTreeMap<String, u64>,
 }
 
@@ -46,7 +51,8 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, u64>, String> {
 #[must_use]
 pub fn text(kernel: &str, programs: &BTreeMap<String, u64>) -> String {
     let mut text = format!(
-        "# Instructions that the verifier of Linux {kernel} goes through. `cargo xtask budgets --write` renews it.\n"
+        "# Instructions that the verifier of Linux {kernel} goes through, and bytes of stack of the deepest chain of\n\
+         # functions. `cargo xtask budgets --write` renews it.\n"
     );
     for (name, number) in programs {
         text += &format!("{name} = {number}\n");

@@ -38,11 +38,30 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
 
 /// What the kernel tells of an object.
 pub(crate) fn info<const N: usize>(fd: &OwnedFd) -> io::Result<[u8; N]> {
-    let mut info = [0; N];
+    filled(fd, [0; N])
+}
+
+/// The instructions of a program as the kernel has rewritten them, those of its functions included.
+pub(crate) fn instructions(program: &OwnedFd) -> io::Result<Vec<u8>> {
+    // `struct bpf_prog_info`: `xlated_prog_len`, `xlated_prog_insns`.
+    const LEN: usize = 20;
+    const AT: usize = 32;
+    let len = word(&info::<40>(program)?, LEN);
+    let mut bytes = vec![0u8; len as usize];
+    let mut wanted = [0u8; 40];
+    wanted[LEN..LEN + 4].copy_from_slice(&len.to_ne_bytes());
+    wanted[AT..AT + 8].copy_from_slice(&(bytes.as_mut_ptr() as u64).to_ne_bytes());
+    filled(program, wanted)?;
+    Ok(bytes)
+}
+
+/// `info`, whose numbers and addresses say what is wanted, as the kernel gives it back.
+fn filled<const N: usize>(fd: &OwnedFd, mut info: [u8; N]) -> io::Result<[u8; N]> {
     let sizes = u64::from(fd.as_raw_fd().cast_unsigned()) | (N as u64) << 32;
     bpf(BPF_OBJ_GET_INFO_BY_FD, &[sizes, info.as_mut_ptr() as u64])?;
     Ok(info)
 }
+
 /// A call that gives a descriptor.
 pub(crate) fn bpf_fd(command: libc::c_int, attributes: &[u64]) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)?;

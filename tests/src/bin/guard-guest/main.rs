@@ -19,6 +19,7 @@ mod relay;
 mod result;
 mod scenario;
 mod scenarios;
+mod stack;
 mod system;
 mod tables;
 mod verified;

@@ -2,15 +2,16 @@
 
 use crate::{
     Trouble,
-    bpf::{BPF_PROG_GET_FD_BY_ID, bpf_fd, info, pinned, word},
+    bpf::{BPF_PROG_GET_FD_BY_ID, bpf_fd, info, instructions, pinned, word},
     guard::Guard,
     ports::Ports,
+    stack,
 };
 use guard_vm_wire::{
     Report,
-    budget::{VERIFIED_FILE, Verified},
+    budget::{STACK, VERIFIED_FILE, Verified},
 };
-use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 /// Where guard-agent pins its links, in a directory for each ABI and object.
 pub(crate) const PINS: &str = "/sys/fs/bpf/guard";
@@ -33,7 +34,7 @@ pub(crate) fn run(ports: &mut Ports, kernel: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Instructions by program.
+/// Instructions and bytes of stack by program.
 pub(crate) fn programs() -> Result<BTreeMap<String, u64>, Trouble> {
     let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
     let below = |path: &Path| -> Result<Vec<_>, Trouble> {
@@ -49,20 +50,21 @@ pub(crate) fn programs() -> Result<BTreeMap<String, u64>, Trouble> {
             }
             for link in below(&directory)?.iter().filter(|path| !path.is_dir()) {
                 let name = link.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                programs.insert(name, verified(link).map_err(|error| failed(link, error))?);
+                let (verified, stack) = costs(link).map_err(|error| failed(link, error))?;
+                programs.insert(format!("{STACK}{name}"), stack);
+                programs.insert(name, verified);
             }
         }
     }
     if programs.is_empty() { Err(format!("no links below {PINS}")) } else { Ok(programs) }
 }
 
-fn verified(link: &Path) -> io::Result<u64> {
+/// Instructions that the verifier went through, and bytes of stack.
+fn costs(link: &Path) -> io::Result<(u64, u64)> {
     let link = pinned(link)?;
-    let info = info::<LINK_INFO_BYTES>(&link)?;
-    let program = bpf_fd(BPF_PROG_GET_FD_BY_ID, &[u64::from(word(&info, 8))])?;
-    Ok(word(&info_of_program(&program)?, VERIFIED_INSNS).into())
-}
-
-fn info_of_program(program: &OwnedFd) -> io::Result<[u8; PROGRAM_INFO_BYTES]> {
-    info(program)
+    let info_of_link = info::<LINK_INFO_BYTES>(&link)?;
+    let program = bpf_fd(BPF_PROG_GET_FD_BY_ID, &[u64::from(word(&info_of_link, 8))])?;
+    let verified = word(&info::<PROGRAM_INFO_BYTES>(&program)?, VERIFIED_INSNS).into();
+    let stack = stack::depth(&instructions(&program)?);
+    Ok((verified, stack.ok_or_else(|| io::Error::other("its instructions make no sense"))?))
 }
