@@ -74,7 +74,13 @@ impl Report {
     }
 
     fn note(&mut self, error: &LogError) {
-        let mut text = error.to_string();
+        let mut text = match error {
+            // Not with the advice to do what is being done.
+            LogError::Damaged { name, problem } => {
+                format!("{name}: {problem}; restore it from a copy")
+            }
+            _ => error.to_string(),
+        };
         let mut cause = std::error::Error::source(error);
         while let Some(deeper) = cause {
             text = format!("{text}: {deeper}");

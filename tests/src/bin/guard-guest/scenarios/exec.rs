@@ -39,43 +39,44 @@ pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
 /// Capabilities that the file has as an attribute are asked about once, after the image, which is not asked about
 /// again: approving both is two decisions.
 pub(super) fn file_capabilities(stage: &mut Stage) -> Result<(), Trouble> {
-    shell(
-        "cp /usr/bin/grep /usr/local/bin/capable-grep && python3 -c \"import os
-os.setxattr('/usr/local/bin/capable-grep', 'security.capability',
-            bytes([1,0,0,2, 0,0x20,0,0, 0,0,0,0, 0,0,0,0, 0,0,0,0]))\"",
-    )?;
-    let asked = || {
-        let is = |record: &&Value| {
-            let action = &record["request"]["action"];
-            record["event"] == "held"
-                && action["program"]["file"]["path"] == "/usr/local/bin/capable-grep"
-                && action["gains"] == true
-        };
-        records().iter().filter(is).count()
-    };
-    let argv = ["sh", "-c", "capable-grep CapEff /proc/self/status"];
+    const INSTALLED: &str = "/usr/local/bin/capable-grep";
+    const OWN: &str = "/home/dev/plain/capable-grep";
+    // CAP_NET_RAW.
+    const GAINED: &str = "0000000000002000";
+    let print = |program: &str| format!("{program} CapEff /proc/self/status");
+    give_net_raw(INSTALLED)?;
+    let command = print(INSTALLED);
+    let argv = ["sh", "-c", &command];
     stage.session_named("gains", Dev, How::Deny, &argv)?.expect_failure(EPERM)?;
-    expect(asked() == 1, format!("asked {} times instead of once", asked()))?;
-    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success("0000000000002000")?;
-    expect(asked() == 2, format!("asked {} times in all instead of twice", asked()))?;
+    expect_held(INSTALLED, 1)?;
+    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success(GAINED)?;
+    expect_held(INSTALLED, 2)?;
     // Who has the capabilities already gains nothing by it.
     stage.session_named("gains", Root, How::Nothing, &argv)?.expect_success("CapEff")?;
-    // The image is held for a reason of its own: it is one that the session could have written.
-    shell("cp -p /usr/local/bin/capable-grep /home/dev/plain/ && chown dev /home/dev/plain/capable-grep
-python3 -c \"import os
-os.setxattr('/home/dev/plain/capable-grep', 'security.capability',
-            bytes([1,0,0,2, 0,0x20,0,0, 0,0,0,0, 0,0,0,0, 0,0,0,0]))\"")?;
-    let argv = ["sh", "-c", "/home/dev/plain/capable-grep CapEff /proc/self/status"];
-    let of_both = || {
-        let is = |record: &&Value| {
-            record["event"] == "held"
-                && record["request"]["action"]["program"]["file"]["path"]
-                    == "/home/dev/plain/capable-grep"
-        };
-        records().iter().filter(is).count()
+    // An image that the session could have written is held for a reason of its own.
+    give_net_raw(OWN)?;
+    let command = print(OWN);
+    let argv = ["sh", "-c", &command];
+    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success(GAINED)?;
+    expect_held(OWN, 2)
+}
+
+/// A copy of `grep` that gives whoever runs it CAP_NET_RAW, and belongs to whom the directory does.
+fn give_net_raw(path: &str) -> Result<(), Trouble> {
+    let attribute = "bytes([1,0,0,2, 0,0x20,0,0] + [0] * 12)";
+    shell(&format!(
+        "cp /usr/bin/grep {path} && chown --reference=$(dirname {path}) {path} && \
+         python3 -c \"import os; os.setxattr('{path}', 'security.capability', {attribute})\""
+    ))
+}
+
+/// Whether execs of this program were held for a person so often, in all.
+fn expect_held(path: &str, times: usize) -> Result<(), Trouble> {
+    let is = |record: &&Value| {
+        record["event"] == "held" && record["request"]["action"]["program"]["file"]["path"] == path
     };
-    stage.session_named("gains", Dev, How::Approve, &argv)?.expect_success("0000000000002000")?;
-    expect(of_both() == 2, format!("asked {} times instead of twice", of_both()))
+    let held = records().iter().filter(is).count();
+    expect(held == times, format!("{path} was held {held} times instead of {times}"))
 }
 
 /// Waits until a hold is pending that is another one.
