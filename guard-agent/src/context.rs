@@ -168,8 +168,7 @@ impl Proc {
     /// Real user id of a process.
     #[must_use]
     pub fn uid(&self, pid: u32) -> Option<u32> {
-        let status = read(&self.root.join(pid.to_string()).join("status")).ok()?;
-        field(&status, "Uid:").and_then(first_number)
+        self.ids(pid).map(|(uid, _)| uid)
     }
 
     /// Real user and group of a process, in guard-agent's user namespace.

@@ -47,10 +47,11 @@ pub(super) fn ids(uid: u32, gid: u32) -> u64 {
 
 /// Whether the kernel was told.
 pub(super) fn allow(kernel: &mut impl Kernel, standing: StandingKey) -> bool {
-    kernel
-        .allow_standing(standing)
-        .inspect_err(|error| {
-            tracing::error!(%error, "what the policy permits stays refused for now");
-        })
-        .is_ok()
+    match kernel.allow_standing(standing) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!("{:#}", anyhow::Error::new(error));
+            false
+        }
+    }
 }

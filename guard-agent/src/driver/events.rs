@@ -94,7 +94,8 @@ impl<K: Kernel> Driver<K> {
     }
 
     /// The kernel denied at once. Where the policy permits the action, the kernel is told so for the next
-    /// time (and cannot tell one program from another then); what reaches out of the session or hides its origin stays closed whatever a policy says.
+    /// time (and cannot tell one program from another then); what reaches out of the session or hides its
+    /// origin stays closed whatever a policy says.
     fn blocked(&mut self, header: &Header, key: &ActionKey, action: Action, reason: u32) {
         self.know(header);
         let process = self.parts.proc.brief(header).unwrap_or_else(|_| bare(header));
