@@ -58,6 +58,10 @@ pub(crate) struct Args {
     /// Write all evidence that this host still has to stdout as NDJSON, and exit.
     #[arg(long)]
     pub(crate) export_evidence: bool,
+    /// Let other processes of root change Guard's maps and remove its pins, as a bpftool up to 7.5 wants that
+    /// lists maps, or a debugger of guard-agent.
+    #[arg(long)]
+    pub(crate) danger_no_self_protection: bool,
     /// Tests only: pin the programs as if they were of this ABI version.
     #[arg(long, hide = true, value_name = "N")]
     pub(crate) danger_pin_version: Option<u32>,

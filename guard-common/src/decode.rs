@@ -7,10 +7,11 @@
 use crate::{
     event::{
         ARG_BYTES, ARGV_BYTES, COMM_BYTES, EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXECUTED,
-        EVENT_EXIT, EVENT_EXPIRED, EVENT_FORK, EVENT_HELD, EVENT_REFUSED, EVENT_SELECTED, ExecBody,
-        FileBody, ForkBody, Header, NAME_BYTES, OutcomeBody, PATH_BYTES, PairBody, PlainBody,
-        SelectedBody,
+        EVENT_EXIT, EVENT_EXPIRED, EVENT_FORK, EVENT_HELD, EVENT_REFUSED, EVENT_SELECTED,
+        EVENT_TAMPER, ExecBody, FileBody, ForkBody, Header, NAME_BYTES, OutcomeBody, PATH_BYTES,
+        PairBody, PlainBody, SelectedBody,
     },
+    guardian::{TAMPER_NAME_BYTES, TamperBody},
     hold::{
         ActionKey, FILE_OBJECT_BYTES, FileObject, KIND_BIND, KIND_CONNECT, KIND_EXEC, KIND_LINK,
         KIND_LISTEN, KIND_MAP, KIND_METADATA, KIND_OPEN, KIND_PTRACE, KIND_RECEIVE, KIND_RENAME,
@@ -81,6 +82,13 @@ pub enum Body<'a> {
     Executed,
     /// An exec selector started a session.
     Selected(SelectedBody),
+    /// Somebody reached for what Guard is made of, and was refused.
+    Tamper {
+        /// `TAMPER_*`.
+        what: u32,
+        /// Of what; of a long name the beginning.
+        name: Option<&'a [u8]>,
+    },
 }
 
 /// An action that was held or blocked.
@@ -227,6 +235,12 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         EVENT_SELECTED => {
             reader.part = "selected";
             Body::Selected(SelectedBody { selector: reader.u64()? })
+        }
+        EVENT_TAMPER => {
+            reader.part = "tampering";
+            let (what, len) = (reader.u32()?, reader.u32()?);
+            let name = optional(reader.take(TAMPER_NAME_BYTES)?, len, "tamper_name_len")?;
+            Body::Tamper { what, name }
         }
         other => return Err(DecodeError::Invalid { field: "event", value: other.into() }),
     };
@@ -409,6 +423,7 @@ const _: () = {
     assert!(size_of::<FileBody>() == size_of::<ActionKey>() + 32 + PATH_BYTES + NAME_BYTES);
     assert!(size_of::<PairBody>() == size_of::<FileBody>() + 8 + PATH_BYTES + NAME_BYTES);
     assert!(size_of::<OutcomeBody>() == size_of::<ActionKey>() + 8);
+    assert!(size_of::<TamperBody>() == 8 + TAMPER_NAME_BYTES);
 };
 
 #[cfg(test)]

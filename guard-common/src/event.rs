@@ -40,6 +40,9 @@ pub const EVENT_SELECTED: u32 = 8;
 /// An action that cannot be held was denied at once; the header's `reason` says why. Body: as for
 /// [`EVENT_HELD`].
 pub const EVENT_BLOCKED: u32 = 9;
+/// Somebody who is not guard-agent reached for what Guard is made of, and was refused. Body:
+/// [`crate::guardian::TamperBody`].
+pub const EVENT_TAMPER: u32 = 10;
 
 /// What every record starts with. All ids are those of the initial namespaces.
 #[repr(C)]

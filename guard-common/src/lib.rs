@@ -15,6 +15,7 @@
 pub mod counter;
 pub mod decode;
 pub mod event;
+pub mod guardian;
 pub mod hold;
 pub mod label;
 pub mod siphash;
@@ -23,7 +24,7 @@ pub mod siphash;
 pub const ABI_VERSION: u32 = 4;
 
 /// Version of what running sessions rest upon and every [`ABI_VERSION`] shares: the layouts of
-/// [`label::Label`], [`label::TaskKey`] and [`label::SelectorKey`], and the meaning of the counters, whose
+/// [`label::Label`], [`label::TaskKey`], [`label::SelectorKey`] and [`guardian::Guardian`], and the meaning of the counters, whose
 /// indices are never used again for something else. Part of the pin path
 /// `/sys/fs/bpf/guard/state-<version>/`.
 ///

@@ -71,9 +71,15 @@ struct vfsmount {
 } CORE;
 
 struct mount {
+	int mnt_id;
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+} CORE;
+
+// A map of BPF programs.
+struct bpf_map {
+	char name[16];
 } CORE;
 
 struct path {
@@ -215,10 +221,11 @@ GETTER u64 core_inode_changed(struct inode *i)
 
 GETTER u32 core_inode_nlink(struct inode *i) { return i->i_nlink; }
 
-// PROC_SUPER_MAGIC of include/uapi/linux/magic.h.
+// *_MAGIC of include/uapi/linux/magic.h.
 // 0 if it is of pidfs.
 GETTER u64 core_inode_not_pidfs(struct inode *i) { return i->i_sb->s_magic ^ 0x50494446; }
 GETTER u32 core_inode_is_procfs(struct inode *i) { return i->i_sb->s_magic == 0x9fa0; }
+GETTER u32 core_inode_is_bpffs(struct inode *i) { return i->i_sb->s_magic == 0xcafe4a11; }
 
 GETTER struct inode *core_file_inode(struct file *f) { return f->f_inode; }
 GETTER u32 core_file_flags(struct file *f) { return f->f_flags; }
@@ -237,10 +244,13 @@ GETTER const unsigned char *core_dentry_name(struct dentry *d) { return d->d_nam
 GETTER u64 core_mount_offset_of_mnt(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt, 0); }
 GETTER u64 core_mount_offset_of_parent(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_parent, 0); }
 GETTER u64 core_mount_offset_of_mountpoint(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_mountpoint, 0); }
+GETTER u64 core_mount_offset_of_id(void) { return __builtin_preserve_field_info(((struct mount *)0)->mnt_id, 0); }
 GETTER u64 core_vfsmount_offset_of_root(void) { return __builtin_preserve_field_info(((struct vfsmount *)0)->mnt_root, 0); }
 GETTER struct dentry *core_vfsmount_root(struct vfsmount *m) { return m->mnt_root; }
 GETTER u64 core_dentry_offset_of_parent(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_parent, 0); }
 GETTER u64 core_dentry_offset_of_name(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_name.name, 0); }
+
+GETTER void *core_map_name(struct bpf_map *m) { return &m->name; }
 
 GETTER u32 core_acl_count(struct posix_acl *a) { return a->a_count; }
 GETTER u64 core_acl_offset_of_entries(void) { return __builtin_preserve_field_info(((struct posix_acl *)0)->a_entries, 0); }

@@ -7,6 +7,7 @@
 
 use crate::{
     exec::commit,
+    guardian,
     kernel::{Bprm, Task, cgroup_id, uid_gid},
     maps::{BACKUPS, LABELS, SELECTORS, config, count},
     record,
@@ -170,6 +171,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
     let task = Task::current();
+    guardian::left(task);
     if let Some(label) = label_of(task) {
         let _ = BACKUPS.remove(&identity(task));
         record::plain(EVENT_EXIT, task, &label);

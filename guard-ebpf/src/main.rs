@@ -14,6 +14,7 @@ mod capability;
 mod control;
 mod exec;
 mod file;
+mod guardian;
 mod hold;
 mod kernel;
 mod lineage;

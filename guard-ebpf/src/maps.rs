@@ -16,6 +16,7 @@ use aya_ebpf::{
 use guard_common::{
     counter::COUNTERS as COUNTER_ENTRIES,
     event::RING_BYTES,
+    guardian::Guardian,
     hold::{
         ActionKey, Config, DECISIONS_MAX, DecisionKey, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord,
         STANDING_MAX, StandingKey,
@@ -185,6 +186,29 @@ pub static COUNTERS: Array<u64> = Array::with_max_entries(COUNTER_ENTRIES, 0);
 /// One entry, written by the loader before any program is attached.
 #[map]
 pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// One entry: guard-agent writes itself, its exit clears it.
+#[map]
+pub static GUARDIAN: Array<Guardian> = Array::with_max_entries(1, 0);
+
+/// Whether a map at this address of the kernel is one of these.
+#[inline(always)]
+pub fn is_ours(address: u64) -> bool {
+    // References to maps are their addresses once the program is loaded.
+    let is = |map: *const ()| map as u64 == address;
+    is((&raw const LABELS).cast())
+        || is((&raw const BACKUPS).cast())
+        || is((&raw const PASSES).cast())
+        || is((&raw const HOLDS).cast())
+        || is((&raw const GRANTS).cast())
+        || is((&raw const STANDING).cast())
+        || is((&raw const DECISIONS).cast())
+        || is((&raw const SELECTORS).cast())
+        || is((&raw const EVENTS).cast())
+        || is((&raw const COUNTERS).cast())
+        || is((&raw const CONFIG).cast())
+        || is((&raw const GUARDIAN).cast())
+}
 
 /// Adds one to a counter and returns its new value (0 only if the index does not exist).
 #[inline(always)]

@@ -7,7 +7,11 @@ use crate::{
 use core::ptr::addr_of_mut;
 use guard_common::{
     counter,
-    event::{ExecBody, FileBody, ForkBody, Header, OutcomeBody, PairBody, PlainBody, SelectedBody},
+    event::{
+        EVENT_TAMPER, ExecBody, FileBody, ForkBody, Header, OutcomeBody, PairBody, PlainBody,
+        SelectedBody,
+    },
+    guardian::{TAMPER_NAME_BYTES, TamperBody},
     hold::ActionKey,
     label::Label,
 };
@@ -198,6 +202,26 @@ pub fn selected(event: u32, task: Task, label: &Label, selector: u64) {
         let len = size_of::<Record<SelectedBody>>();
         fill_header(addr_of_mut!((*record).header), event, len, task, label, 0);
         (*record).body.selector = selector;
+    }
+    entry.submit(0);
+}
+
+/// Says that an attempt on Guard itself was refused; `name` copies a name and returns its length with the NUL,
+/// or nothing above 0.
+#[inline(always)]
+pub fn tamper(task: Task, label: &Label, what: u32, name: impl FnOnce(*mut u8, u32) -> i64) {
+    let Some(mut entry) = EVENTS.reserve::<Record<TamperBody>>(0) else {
+        lost();
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a fresh reservation of exactly this type.
+    unsafe {
+        (*record).body.what = what;
+        let len = name(addr_of_mut!((*record).body.name).cast(), TAMPER_NAME_BYTES as u32);
+        (*record).body.name_len = if len > 0 { len as u32 } else { 0 };
+        let len = size_of::<Record<TamperBody>>();
+        fill_header(addr_of_mut!((*record).header), EVENT_TAMPER, len, task, label, 0);
     }
     entry.submit(0);
 }

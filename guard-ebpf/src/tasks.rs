@@ -6,7 +6,7 @@
 //! kill, inspect or steer what enforces upon it.
 
 use crate::{
-    hold,
+    guardian, hold,
     kernel::Task,
     lineage::label_of,
     record::set_plain,
@@ -46,10 +46,16 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn try_ptrace_access_check(ctx: &LsmContext) -> Verdict {
     let task = Task::current();
-    let Some(label) = label_of(task) else { return Verdict::Allow };
     let target: *mut task_struct = ctx.arg(0);
     let target = Task::from_ptr(target);
     let mode: u32 = ctx.arg(1);
+    let Some(label) = label_of(task) else {
+        return if mode & PTRACE_MODE_ATTACH == 0 {
+            Verdict::Allow
+        } else {
+            guardian::attach(task, target)
+        };
+    };
     let quiet = mode & PTRACE_MODE_NOAUDIT != 0 && mode & PTRACE_MODE_ATTACH == 0;
     if quiet && !same_session(&label, target) {
         return Verdict::Deny;

@@ -3,6 +3,7 @@
 use super::{
     Driver,
     beforehand::{allow, ids},
+    tampering,
     tree::UNNAMED,
 };
 use crate::{
@@ -57,6 +58,11 @@ impl<K: Kernel> Driver<K> {
                 // Not configured any more: a record that the last guard-agent did not read.
                 let name = self.parts.selectors.name(selector).unwrap_or(UNNAMED).to_owned();
                 self.start_unasked(&header, name);
+            }
+            KernelBody::Tamper { what, name } => {
+                let what = tampering::refused(&header, what, &name);
+                tracing::warn!("{what}");
+                self.evidence(None, Event::Tampered { what, mended: true });
             }
             KernelBody::Lost { counter, count } => {
                 self.evidence(None, Event::Lost { counter: counter.to_owned(), count });

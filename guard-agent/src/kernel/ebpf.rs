@@ -2,6 +2,7 @@
 
 use super::{
     Kernel, KernelError, KernelObject, Tampering,
+    guardian::Seat,
     keeper::Keeper,
     load::{EbpfConfig, LoadError, load},
     ring::EventSource,
@@ -36,6 +37,7 @@ pub struct Ebpf {
     config: Array<MapData, Wire<Config>>,
     labels: MapData,
     keeper: Keeper,
+    seat: Seat,
     follows_another_abi: bool,
 }
 
@@ -52,6 +54,7 @@ impl Ebpf {
         map: impl Fn(&'static str) -> Result<Map, LoadError>,
         policy_epoch: u32,
         keeper: Keeper,
+        seat: Seat,
         follows_another_abi: bool,
     ) -> Result<Self, LoadError> {
         fn typed<M: TryFrom<Map, Error = MapError>>(
@@ -74,6 +77,7 @@ impl Ebpf {
             config: typed("CONFIG", map("CONFIG")?)?,
             labels,
             keeper,
+            seat,
             follows_another_abi,
         })
     }
@@ -240,7 +244,14 @@ impl Kernel for Ebpf {
     }
 
     fn mend(&mut self) -> Vec<Tampering> {
-        self.keeper.mend()
+        let found = self.keeper.mend();
+        if !found.is_empty() {
+            self.seat.look();
+        }
+        if let Err(error) = self.seat.renew() {
+            tracing::error!(error = %anyhow::Error::new(error), "no sign of life to the kernel");
+        }
+        found
     }
 
     fn objects(&self) -> Vec<KernelObject> {

@@ -7,9 +7,10 @@
 
 use super::{
     ebpf::Ebpf,
+    guardian::{self, Seat},
     keeper::{self, Keeper},
     pins::{self, Generation},
-    programs::{PROGRAMS, Spec},
+    programs::{PROGRAMS, PROTECTION, Spec},
     prototype::Prototypes,
     quirk::loses_task_storage,
     ring::EventSource,
@@ -35,7 +36,7 @@ const LSM_LIST: &str = "/sys/kernel/security/lsm";
 /// The kernel's own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Maps that every ABI shares, pinned apart: what running sessions rest upon.
-const STATE_MAPS: [&str; 4] = ["LABELS", "BACKUPS", "COUNTERS", "SELECTORS"];
+const STATE_MAPS: [&str; 5] = ["LABELS", "BACKUPS", "COUNTERS", "SELECTORS", guardian::MAP];
 /// The other maps, pinned with their ABI.
 const ABI_MAPS: [&str; 7] =
     ["PASSES", "HOLDS", "GRANTS", "STANDING", "DECISIONS", "EVENTS", "CONFIG"];
@@ -57,6 +58,8 @@ pub struct EbpfConfig {
     pub hash_key: [u64; 2],
     /// Number of the policy in force: another number empties the kernel's decision cache.
     pub policy_epoch: u32,
+    /// Other processes may change Guard's maps and remove its pins.
+    pub danger_no_self_protection: bool,
     /// Tests only: pin as if these programs were of another ABI.
     pub danger_pin_version: Option<u32>,
 }
@@ -128,6 +131,15 @@ pub enum LoadError {
         /// The other version's state.
         path: PathBuf,
     },
+    /// Another process is the guardian of the pins.
+    #[error(
+        "the kernel refuses {path}: another guard-agent runs on this host, or did until some seconds ago; \
+         stop that one first"
+    )]
+    Guarded {
+        /// The pin.
+        path: PathBuf,
+    },
     /// A map is not what this guard-agent expects.
     #[error("map {map}: {why}")]
     Map {
@@ -151,6 +163,13 @@ pub(super) fn load(config: &EbpfConfig) -> Result<(Ebpf, EventSource, Vec<Covera
     }
     fs::create_dir_all(&place.state).map_err(&failed)?;
     fs::create_dir_all(&place.maps).map_err(&failed)?;
+    let seat_pin = place.of(guardian::MAP);
+    let take_seat = || Seat::take(&seat_pin, root, !config.danger_no_self_protection);
+    // Before anything is removed: the kernel lets nobody else.
+    keeper::recover(root, &place.state, &[guardian::MAP]).map_err(&failed)?;
+    if seat_pin.exists() {
+        take_seat()?;
+    }
     pins::drop_parts(root).map_err(&failed)?;
     keeper::recover(root, &place.state, &STATE_MAPS).map_err(&failed)?;
     keeper::recover(&directory, &place.maps, &ABI_MAPS).map_err(&failed)?;
@@ -164,13 +183,18 @@ pub(super) fn load(config: &EbpfConfig) -> Result<(Ebpf, EventSource, Vec<Covera
         }
         None => attach_all(config, &directory, &place, &mut coverage)?,
     };
+    let seat = take_seat()?;
     let dropped = pins::drop_others(root, abi, &generation).map_err(&failed)?;
     let map = |name: &'static str| open_map(&place, name);
     configure(config, map("CONFIG")?)?;
     let events = EventSource::new(map("EVENTS")?)?;
     let keeper = Keeper::open(root, generation, &place.all(), PROGRAMS.iter().map(|s| s.program));
     let keeper = keeper.map_err(&failed)?;
-    let kernel = Ebpf::new(map, config.policy_epoch, keeper, dropped.other_abis > 0)?;
+    if !seat.protects() {
+        tracing::warn!("self-protection is off: other processes can change what enforces");
+        unprotected(&mut coverage);
+    }
+    let kernel = Ebpf::new(map, config.policy_epoch, keeper, seat, dropped.other_abis > 0)?;
     Ok((kernel, events, coverage))
 }
 
@@ -225,6 +249,15 @@ fn adopted(generation: &Generation, coverage: &mut Vec<Coverage>) {
             (CoverageState::Absent, "refused by the kernel when these programs were first loaded")
         };
         coverage.push(covered(spec, state, reason.into()));
+    }
+}
+
+/// Says that the programs that keep others off are attached, and refuse nothing.
+fn unprotected(coverage: &mut [Coverage]) {
+    for one in coverage.iter_mut().filter(|one| one.action == PROTECTION) {
+        one.state = CoverageState::Absent;
+        "switched off by --danger-no-self-protection, or guard-agent does not see the host's process ids"
+            .clone_into(&mut one.reason);
     }
 }
 

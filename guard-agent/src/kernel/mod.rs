@@ -5,6 +5,7 @@
 
 mod convert;
 pub mod ebpf;
+mod guardian;
 mod keeper;
 pub mod load;
 mod pins;
@@ -88,6 +89,13 @@ pub enum KernelBody {
     Selected {
         /// Its number ([`crate::selector`]).
         selector: u64,
+    },
+    /// Somebody who is not guard-agent reached for what Guard is made of, and was refused.
+    Tamper {
+        /// `TAMPER_*`.
+        what: u32,
+        /// Of what, if it has a name; of a long one the beginning.
+        name: String,
     },
     /// Records were lost before this one: sequence gap or undecodable.
     Lost {

@@ -59,8 +59,11 @@ impl Spec {
     }
 }
 
+/// What no policy decides on: Guard itself is out of reach for everybody else.
+pub(super) const PROTECTION: &str = "self_protection";
+
 /// In the order of attaching: labels are inherited before anything asks for one.
-pub(super) const PROGRAMS: [Spec; 72] = [
+pub(super) const PROGRAMS: [Spec; 76] = [
     lineage("task_alloc").takes(&[(0, Struct("task_struct")), (1, Number)]),
     lineage("bprm_committed_creds").takes(&[(0, Struct("linux_binprm"))]),
     // It keeps the second copy of a label, which most kernels need (`quirk.rs`).
@@ -153,6 +156,11 @@ pub(super) const PROGRAMS: [Spec; 72] = [
     spec("msg_queue_msgctl", "ipc"),
     spec("inode_create", "ipc"),
     spec("inode_unlink", "ipc"),
+    further("pins_unlink", "inode_unlink", PROTECTION).takes(&[(1, Struct("dentry"))]),
+    further("pins_rmdir", "inode_rmdir", PROTECTION).takes(&[(1, Struct("dentry"))]),
+    further("pins_rename", "inode_rename", PROTECTION)
+        .takes(&[(1, Struct("dentry")), (3, Struct("dentry"))]),
+    spec("bpf_map", PROTECTION).takes(&[(0, Struct("bpf_map")), (1, Number)]),
     spec("key_permission", "keyring"),
     spec("key_alloc", "keyring"),
     spec("inode_setattr", "metadata").takes(&[(1, Struct("dentry")), (2, Struct("iattr"))]),

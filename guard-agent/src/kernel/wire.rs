@@ -1,6 +1,7 @@
 //! guard-common's layouts as aya map keys and values.
 
 use guard_common::{
+    guardian::Guardian,
     hold::{ActionKey, Config, Grant, HoldRecord, StandingKey},
     label::SelectorKey,
 };
@@ -19,6 +20,8 @@ unsafe impl aya::Pod for Wire<HoldRecord> {}
 unsafe impl aya::Pod for Wire<Grant> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<Config> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Guardian> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<SelectorKey> {}
 // SAFETY: as above.

@@ -75,15 +75,13 @@ pub fn settle(passes: *mut Passes, key: &ActionKey, verdict: Verdict) -> Verdict
                     (*passes).names_loader = (*passes).check.elf;
                 }
                 // Nothing is asked for after the capabilities.
-                if key.access & ACCESS_FILE_CAPABILITIES == 0 {
-                    if count < EXEC_PASSES as u64 {
-                        let pass = addr_of_mut!((*passes).exec[count as usize]);
-                        (*pass).dev = key.object[0];
-                        (*pass).ino = key.object[1];
-                        (*pass).generation = key.object[2];
-                        (*pass).hash = [key.object[3], key.object[4]];
-                        (*passes).exec_count = count as u32 + 1;
-                    }
+                if key.access & ACCESS_FILE_CAPABILITIES == 0 && count < EXEC_PASSES as u64 {
+                    let pass = addr_of_mut!((*passes).exec[count as usize]);
+                    (*pass).dev = key.object[0];
+                    (*pass).ino = key.object[1];
+                    (*pass).generation = key.object[2];
+                    (*pass).hash = [key.object[3], key.object[4]];
+                    (*passes).exec_count = count as u32 + 1;
                 }
             }
             Verdict::Deny => forget(passes),

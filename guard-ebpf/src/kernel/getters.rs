@@ -26,6 +26,7 @@ unsafe extern "C" {
     pub(super) fn core_dentry_name_len(dentry: Raw) -> u32;
     pub(super) fn core_dentry_name(dentry: Raw) -> Raw;
     pub(super) fn core_mount_offset_of_mnt() -> u64;
+    pub(super) fn core_mount_offset_of_id() -> u64;
     pub(super) fn core_mount_offset_of_parent() -> u64;
     pub(super) fn core_mount_offset_of_mountpoint() -> u64;
     pub(super) fn core_vfsmount_offset_of_root() -> u64;
@@ -33,6 +34,8 @@ unsafe extern "C" {
     pub(super) fn core_dentry_offset_of_parent() -> u64;
     pub(super) fn core_dentry_offset_of_name() -> u64;
     pub(super) fn core_inode_is_procfs(inode: Raw) -> u32;
+    pub(super) fn core_inode_is_bpffs(inode: Raw) -> u32;
+    pub(super) fn core_map_name(map: Raw) -> Raw;
     pub(super) fn core_inode_not_pidfs(inode: Raw) -> u64;
     pub(super) fn core_task_root_dentry(task: Raw) -> u64;
     pub(super) fn core_task_root_mnt(task: Raw) -> u64;

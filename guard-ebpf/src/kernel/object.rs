@@ -7,11 +7,11 @@ use super::{
         core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
         core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
         core_file_path, core_inode_changed, core_inode_dev, core_inode_generation, core_inode_gid,
-        core_inode_ino, core_inode_is_procfs, core_inode_mode, core_inode_nlink,
-        core_inode_not_pidfs, core_inode_uid, core_mount_offset_of_mnt,
-        core_mount_offset_of_mountpoint, core_mount_offset_of_parent, core_path_dentry,
-        core_path_mnt, core_vfsmount_offset_of_root, core_vfsmount_root, core_vma_file,
-        core_vma_flags,
+        core_inode_ino, core_inode_is_bpffs, core_inode_is_procfs, core_inode_mode,
+        core_inode_nlink, core_inode_not_pidfs, core_inode_uid, core_mount_offset_of_id,
+        core_mount_offset_of_mnt, core_mount_offset_of_mountpoint, core_mount_offset_of_parent,
+        core_path_dentry, core_path_mnt, core_vfsmount_offset_of_root, core_vfsmount_root,
+        core_vma_file, core_vma_flags,
     },
     nonzero,
     task::Task,
@@ -77,6 +77,13 @@ impl Inode {
     pub fn is_procfs(self) -> bool {
         // SAFETY: as for `dev`.
         unsafe { core_inode_is_procfs(self.0) != 0 }
+    }
+
+    /// Whether it is of a bpf file system, where maps and links are pinned.
+    #[inline(always)]
+    pub fn is_bpffs(self) -> bool {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_is_bpffs(self.0) != 0 }
     }
 
     /// Whether no directory names it (memfd, deleted).
@@ -222,6 +229,19 @@ impl Mount {
     pub fn root(self) -> Dentry {
         // SAFETY: a typed vfsmount pointer; `mnt_root` is never null.
         Dentry(unsafe { core_vfsmount_root(self.0) })
+    }
+
+    /// Its id, as in `/proc/PID/mountinfo`. `None`: it cannot be read.
+    #[inline(always)]
+    pub fn id(self) -> Option<u32> {
+        let mut id = 0u32;
+        // SAFETY: relocated constants and a local; the helper checks the source.
+        let result = unsafe {
+            let mount = self.0 as u64 - core_mount_offset_of_mnt();
+            let from = (mount + core_mount_offset_of_id()) as Raw;
+            bpf_probe_read_kernel((&raw mut id).cast(), size_of::<u32>() as u32, from)
+        };
+        (result == 0).then_some(id)
     }
 
     /// Starts a walk from the mount point.

@@ -34,10 +34,11 @@ pub fn inode_setattr_unmapped(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn set(dentry: Dentry, new: Iattr) -> Verdict {
     let task = Task::current();
-    let Some(label) = label_of(task) else { return Verdict::Allow };
+    // First, because every chmod and every truncation comes here, too.
     if !task.syscall().is_some_and(|syscall| sets_times(syscall, task.is_compat())) {
         return Verdict::Allow;
     }
+    let Some(label) = label_of(task) else { return Verdict::Allow };
     let Some(inode) = dentry.inode() else { return Verdict::Deny };
     let mut key = hold::key(task, KIND_METADATA, 0, METADATA_TIMES);
     key.object_len = OBJECT;

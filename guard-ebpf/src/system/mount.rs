@@ -5,7 +5,7 @@
 
 use crate::{
     file::set_file,
-    hold,
+    guardian, hold,
     kernel::{Dentry, Mount, Path, Task, Walk, pointer_arg, read_kernel_str},
     lineage::label_of,
     path::name::{fill_walked, name_hash, text_hash},
@@ -152,6 +152,10 @@ pub fn sb_umount(ctx: LsmContext) -> i32 {
 fn try_sb_umount(ctx: &LsmContext) -> Verdict {
     let flags: u32 = ctx.arg(1);
     let mount = Mount::arg(ctx, 0);
+    match guardian::unmount(Task::current(), mount) {
+        Verdict::Allow => {}
+        verdict => return verdict,
+    }
     single(mount.root(), mount.walk(), KIND_UNMOUNT, flags)
 }
 

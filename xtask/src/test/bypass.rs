@@ -108,12 +108,24 @@ const WAYS: [Way; 30] = [
         &["loopback_and_socket_pairs_need_nobody", "every_unlisted_way_to_an_address_is_held"],
         "",
     ),
-    way(19, "bpf()", &[POWERS], "root outside a session can open our maps"),
+    way(
+        19,
+        "bpf()",
+        &[
+            POWERS,
+            "root_outside_of_sessions_is_kept_off_maps_pins_and_guard_agent",
+            "a_guard_agent_that_gives_no_sign_of_life_keeps_no_other_out",
+        ],
+        "",
+    ),
     way(
         20,
         "unmounted, unlinked pins",
-        &["pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on"],
-        "while no guard-agent runs",
+        &[
+            "root_outside_of_sessions_is_kept_off_maps_pins_and_guard_agent",
+            "pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on",
+        ],
+        "",
     ),
     way(
         21,

@@ -6,7 +6,7 @@ mod survival;
 use super::*;
 use crate::{
     engine::Limits,
-    kernel::{KernelBody, KernelError},
+    kernel::{KernelBody, KernelError, Tampering},
     session::why::WhyState,
     socket::{
         peer::Peer,

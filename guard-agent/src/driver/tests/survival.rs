@@ -1,6 +1,7 @@
 //! Tampering, hangs, upgrades to another ABI, and the deliberate end of enforcement.
 
 use super::{flows::FakeEvents, *};
+use guard_common::guardian::TAMPER_UNLINK;
 use std::{
     os::unix::net::UnixDatagram,
     time::{Duration, Instant},
@@ -35,6 +36,17 @@ async fn pins_that_were_removed_are_evidence_within_a_scan() {
     let (records, _folder) = bench.end();
     let tampered = |event: &Event| matches!(event, Event::Tampered { mended: true, .. });
     assert_eq!(count(&records, tampered), 1);
+}
+
+#[tokio::test]
+async fn what_the_kernel_refused_to_a_hand_on_guard_is_evidence_with_whose_it_was() {
+    let mut bench = Bench::new();
+    let body = KernelBody::Tamper { what: TAMPER_UNLINK, name: "file_open".into() };
+    bench.event(KernelEvent { header: header(0, 0), body });
+    let (records, _folder) = bench.end();
+    let told = format!("refused: to remove the pin file_open, by  (pid {}", std::process::id());
+    let is_it = |event: &Event| matches!(event, Event::Tampered { what, mended: true } if what.starts_with(&told));
+    assert_eq!(count(&records, is_it), 1);
 }
 
 #[tokio::test]

@@ -49,6 +49,10 @@ pub(super) fn event(bytes: &[u8]) -> Result<KernelEvent, DecodeError> {
         }
         Body::Exit => KernelBody::Exit,
         Body::Executed => KernelBody::Executed,
+        Body::Tamper { what, name } => {
+            let name = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+            KernelBody::Tamper { what, name }
+        }
         Body::Selected(selected) => KernelBody::Selected { selector: selected.selector },
     };
     Ok(KernelEvent { header, body })

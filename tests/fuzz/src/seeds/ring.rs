@@ -3,8 +3,9 @@
 use guard_common::{
     event::{
         ARG_BYTES, ARGV_BYTES, EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXECUTED, EVENT_EXIT,
-        EVENT_FORK, EVENT_HELD, EVENT_SELECTED, Header, NAME_BYTES, PATH_BYTES,
+        EVENT_FORK, EVENT_HELD, EVENT_SELECTED, EVENT_TAMPER, Header, NAME_BYTES, PATH_BYTES,
     },
+    guardian::{TAMPER_NAME_BYTES, TAMPER_UNLINK},
     hold::{
         ACCESS_CREATE, ACCESS_READ, FILE_OBJECT_BYTES, KIND_BIND, KIND_CAPABILITY, KIND_CONNECT,
         KIND_EXEC, KIND_MAP, KIND_MOUNT, KIND_OPEN, KIND_PTRACE, KIND_RECEIVE, KIND_RENAME,
@@ -60,6 +61,10 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         ("exit".to_owned(), record(EVENT_EXIT, &[])),
         ("executed".to_owned(), record(EVENT_EXECUTED, &[])),
         ("selected".to_owned(), record(EVENT_SELECTED, &[6; 8])),
+        ("tamper".to_owned(), {
+            let head = [TAMPER_UNLINK.to_ne_bytes(), 10_u32.to_ne_bytes()].concat();
+            record(EVENT_TAMPER, &[head, padded(b"file_open\0", TAMPER_NAME_BYTES)].concat())
+        }),
     ]
 }
 

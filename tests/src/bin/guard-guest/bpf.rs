@@ -11,12 +11,21 @@ use std::{
 const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_OBJ_GET: libc::c_int = 7;
 pub(crate) const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
+pub(crate) const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 
 /// What is pinned there.
 pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
     bpf_fd(BPF_OBJ_GET, &[path.as_ptr() as u64])
+}
+
+/// The map that is pinned there, for reading only: guard-agent lets nobody else write.
+pub(crate) fn pinned_map_to_read(path: &Path) -> io::Result<OwnedFd> {
+    const BPF_F_RDONLY: u64 = 1 << 3;
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
+    // The flags are the upper half of the second word.
+    bpf_fd(BPF_OBJ_GET, &[path.as_ptr() as u64, BPF_F_RDONLY << 32])
 }
 
 /// The key that follows `key` in a map, or the first one; `false`: there is none.

@@ -79,6 +79,7 @@ pub(crate) struct Guard {
     select: Vec<String>,
     ring: Ring,
     version: Version,
+    protects: bool,
     ca_pin: String,
     sign_in: Option<String>,
     api: Api,
@@ -105,11 +106,21 @@ impl Guard {
         let api = Api { addr, token: token.trim().to_owned() };
         // Until everything is attached.
         let _one = OneCpu::enter()?;
-        let agent = start_agent(policy.as_deref(), &ca_pin, &[], ring, Version::Built)?;
+        let agent = start_agent(policy.as_deref(), &ca_pin, &[], ring, Version::Built, true)?;
         let sign_in = text("sign_in");
-        let (select, version) = (vec![], Version::Built);
-        let mut guard =
-            Self { controller, agent, policy, select, ring, version, ca_pin, sign_in, api };
+        let (select, version, protects) = (vec![], Version::Built, true);
+        let mut guard = Self {
+            controller,
+            agent,
+            policy,
+            select,
+            ring,
+            version,
+            protects,
+            ca_pin,
+            sign_in,
+            api,
+        };
         guard.wait_for_agent()?;
         Ok(guard)
     }
@@ -176,7 +187,8 @@ impl Guard {
     /// Starts guard-agent again and does not wait for it.
     pub(crate) fn start_agent(&mut self) -> Result<(), Trouble> {
         let policy = self.policy.as_deref();
-        self.agent = start_agent(policy, &self.ca_pin, &self.select, self.ring, self.version)?;
+        let (select, protects) = (&self.select, self.protects);
+        self.agent = start_agent(policy, &self.ca_pin, select, self.ring, self.version, protects)?;
         Ok(())
     }
 
@@ -189,6 +201,11 @@ impl Guard {
         fs::write(OTHER_OBJECT, bytes).map_err(|error| format!("{OTHER_OBJECT}: {error}"))?;
         self.version = version;
         Ok(())
+    }
+
+    /// Whether the next start keeps other processes off maps and pins.
+    pub(crate) fn set_protects(&mut self, protects: bool) {
+        self.protects = protects;
     }
 
     /// Whether guard-agent has ended, and how.
@@ -320,6 +337,7 @@ fn start_agent(
     select: &[String],
     ring: Ring,
     version: Version,
+    protects: bool,
 ) -> Result<Child, Trouble> {
     let built = format!("{PAYLOAD_DIR}/guard-ebpf.o");
     let object = if version == Version::Built { &built } else { OTHER_OBJECT };
@@ -343,6 +361,9 @@ fn start_agent(
     };
     if let Some(mib) = mib {
         command.args(["--ring-size", mib]);
+    }
+    if !protects {
+        command.arg("--danger-no-self-protection");
     }
     if version == Version::OtherAbi {
         command.args(["--danger-pin-version", OTHER_ABI]);

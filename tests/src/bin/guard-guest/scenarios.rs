@@ -6,6 +6,7 @@ mod code;
 mod control;
 mod exec;
 mod failure;
+mod guardian;
 mod hold;
 mod limit;
 mod network;
@@ -103,6 +104,8 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
+    ("root_outside_of_sessions_is_kept_off_maps_pins_and_guard_agent", guardian::kept_off),
+    ("a_guard_agent_that_gives_no_sign_of_life_keeps_no_other_out", guardian::silent),
     ("pins_that_root_removes_or_covers_are_put_back_and_enforcement_goes_on", survival::pins),
     ("every_program_costs_the_verifier_no_more_than_its_budget", budget::within),
     ("a_full_ring_buffer_denies_and_counts", limit::ring_full),

@@ -4,7 +4,7 @@
 
 use crate::{
     Trouble,
-    bpf::{info, next_key, pinned, word},
+    bpf::{info, next_key, pinned_map_to_read, word},
     verified::PINS,
 };
 use std::{
@@ -39,7 +39,7 @@ pub(crate) fn of_tasks() -> Result<BTreeMap<String, u64>, Trouble> {
 }
 
 /// What is pinned as a map: `state-N/NAME` and `ABI/maps/NAME`.
-fn maps(pins: &Path) -> Vec<PathBuf> {
+pub(crate) fn maps(pins: &Path) -> Vec<PathBuf> {
     let below = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
@@ -49,7 +49,7 @@ fn maps(pins: &Path) -> Vec<PathBuf> {
 }
 
 fn count(path: &Path) -> io::Result<u64> {
-    let map = pinned(path)?;
+    let map = pinned_map_to_read(path)?;
     let size = word(&info::<MAP_INFO_BYTES>(&map)?, KEY_SIZE) as usize;
     let (mut key, mut next, mut count) = (vec![0; size], vec![0; size], 0);
     while next_key(&map, (count > 0).then_some(&key[..]), &mut next)? && count < KEYS_MAX {

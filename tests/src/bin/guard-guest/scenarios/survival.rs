@@ -111,6 +111,14 @@ pub(super) fn stands_still(stage: &mut Stage) -> Result<(), Trouble> {
 }
 
 pub(super) fn pins(stage: &mut Stage) -> Result<(), Trouble> {
+    stage.guard.set_protects(false);
+    let played = canary::kill_and_restart(stage).and_then(|()| pins_unprotected(stage));
+    stage.guard.set_protects(true);
+    let again = canary::kill_and_restart(stage);
+    played.and(again)
+}
+
+fn pins_unprotected(stage: &mut Stage) -> Result<(), Trouble> {
     let before = objects()?;
     let mut held = stage.start(Dev, &["cat", SECRET])?;
     stage.wait_for_pending(1)?;
