@@ -138,10 +138,11 @@ impl Proc {
         read_link(&self.root.join(pid.to_string()).join("exe"))
     }
 
-    /// Whether a thread is there.
+    /// Whether a thread is there and has not ended: one that nobody has waited for yet has.
     #[must_use]
     pub fn has_task(&self, tid: u32) -> bool {
-        self.root.join(tid.to_string()).exists()
+        let status = read(&self.root.join(tid.to_string()).join("status")).unwrap_or_default();
+        field(&status, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
     }
 
     /// All process ids.
@@ -255,6 +256,20 @@ mod tests {
         assert_eq!(context.exe.as_bytes(), exe.as_os_str().as_bytes());
         assert_eq!(context.cwd.as_bytes(), std::env::current_dir().unwrap().as_os_str().as_bytes());
         assert_eq!(context.uid, 7);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_was_not_waited_for_is_not_there() {
+        let proc = Proc::default();
+        assert!(proc.has_task(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while proc.has_task(child.id()) {
+            assert!(std::time::Instant::now() < end);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(Path::new(&format!("/proc/{}", child.id())).exists());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -9,6 +9,11 @@ use std::{collections::BTreeMap, path::Path};
 /// What happened without a record of its own.
 const LOSS_COUNTERS: [u32; 3] = [EVENTS_LOST, DENIED_RING_FULL, DENIED_LABEL];
 
+/// Key of [`PROGRAMS_SKIPPED`] among the counters, whose indices are small.
+const SKIPPED: u32 = u32::MAX;
+/// How often the kernel met a hook and did not run its program.
+pub(super) const PROGRAMS_SKIPPED: &str = "programs_skipped";
+
 /// The counters as they were last.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Losses {
@@ -37,16 +42,17 @@ impl Losses {
         }
     }
 
-    /// Which counters have moved since the last look, and by how much. A counter that fell belongs
-    /// to fresh maps and starts again from zero.
-    pub(super) fn moved(&mut self, counters: &[u64]) -> Vec<(&'static str, u64)> {
+    /// Which counters have moved since the last look, and by how much, with `skipped` programs among them. A
+    /// counter that fell belongs to fresh maps or programs and starts again from zero.
+    pub(super) fn moved(&mut self, counters: &[u64], skipped: u64) -> Vec<(&'static str, u64)> {
         let mut moved = Vec::new();
-        for counter in LOSS_COUNTERS {
-            let now = counters.get(counter as usize).copied().unwrap_or(0);
+        let value = |counter: u32| counters.get(counter as usize).copied().unwrap_or(0);
+        let all = LOSS_COUNTERS.map(|counter| (counter, name(counter), value(counter)));
+        for (counter, name, now) in all.into_iter().chain([(SKIPPED, PROGRAMS_SKIPPED, skipped)]) {
             let before = self.seen.insert(counter, now).filter(|before| *before <= now);
             let by = now - before.unwrap_or(0);
             if by > 0 {
-                moved.push((name(counter), by));
+                moved.push((name, by));
             }
         }
         moved
@@ -74,18 +80,22 @@ mod tests {
         let boot = BootId(Uuid::from_u128(1));
         let mut counters = vec![0; COUNTERS as usize];
         let mut losses = Losses::load(&path, boot);
-        assert!(losses.moved(&counters).is_empty());
+        assert!(losses.moved(&counters, 0).is_empty());
         counters[EVENTS_LOST as usize] = 3;
-        assert_eq!(losses.moved(&counters), [("events_lost", 3)]);
+        assert_eq!(losses.moved(&counters, 0), [("events_lost", 3)]);
         losses.save(&path, boot);
         let mut losses = Losses::load(&path, boot);
-        assert!(losses.moved(&counters).is_empty());
+        assert!(losses.moved(&counters, 0).is_empty());
         counters[EVENTS_LOST as usize] = 5;
-        assert_eq!(losses.moved(&counters), [("events_lost", 2)]);
+        assert_eq!(losses.moved(&counters, 0), [("events_lost", 2)]);
         // Fresh maps.
         counters[EVENTS_LOST as usize] = 1;
-        assert_eq!(losses.moved(&counters), [("events_lost", 1)]);
+        assert_eq!(losses.moved(&counters, 0), [("events_lost", 1)]);
+        assert_eq!(losses.moved(&counters, 2), [("programs_skipped", 2)]);
+        assert!(losses.moved(&counters, 2).is_empty());
+        // Other programs.
+        assert_eq!(losses.moved(&counters, 1), [("programs_skipped", 1)]);
         let mut other_boot = Losses::load(&path, BootId(Uuid::from_u128(2)));
-        assert_eq!(other_boot.moved(&counters), [("events_lost", 1)]);
+        assert_eq!(other_boot.moved(&counters, 0), [("events_lost", 1)]);
     }
 }

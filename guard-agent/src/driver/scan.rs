@@ -75,7 +75,8 @@ impl<K: Kernel> Driver<K> {
         let pending = self.parts.engine.waiting();
         match self.parts.kernel.counters() {
             Ok(counters) => {
-                let lost = self.losses.moved(&counters);
+                let skipped = self.parts.kernel.skipped();
+                let lost = self.losses.moved(&counters, skipped);
                 let was_lost = !lost.is_empty();
                 for (counter, count) in lost {
                     tracing::warn!(counter, count, "lost");
@@ -83,6 +84,7 @@ impl<K: Kernel> Driver<K> {
                 }
                 let mut counters = losses::named(&counters);
                 counters.extend(self.parts.spool.figures());
+                counters.insert(losses::PROGRAMS_SKIPPED.to_owned(), skipped);
                 self.evidence(None, Event::Heartbeat { counters, pending_holds: pending as u64 });
                 if was_lost {
                     self.losses.save(&self.parts.losses_path, self.parts.boot);

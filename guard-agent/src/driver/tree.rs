@@ -124,7 +124,10 @@ impl<K: Kernel> Driver<K> {
             if unknown == Unknown::Left && is_unknown && label.session & HANDLE_SELECTED != 0 {
                 continue;
             }
-            for tid in self.parts.proc.tids(pid) {
+            // One that has ended keeps its label until it is waited for, and is in no session any more.
+            let mut tids = self.parts.proc.tids(pid);
+            tids.retain(|tid| self.parts.proc.has_task(*tid));
+            for tid in tids {
                 let uid = self.parts.proc.uid(pid).unwrap_or(u32::MAX);
                 let session = label.session;
                 self.know(&Header { session, tgid: pid, tid, uid, ..Header::default() });

@@ -235,6 +235,10 @@ impl Kernel for Ebpf {
             .map_err(map_failed("read the counters"))
     }
 
+    fn skipped(&self) -> u64 {
+        self.keeper.skipped()
+    }
+
     fn follows_another_abi(&self) -> bool {
         self.follows_another_abi
     }

@@ -8,7 +8,7 @@ use super::{
     pins::{self, Generation},
     sys::{
         link_ids, map_by_id, map_id_and_name, mount_bpffs, obj_get, obj_pin, program_by_id,
-        program_maps,
+        program_maps, program_misses,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,12 @@ impl Keeper {
     /// What is kept.
     pub(super) fn objects(&self) -> Vec<KernelObject> {
         self.kept.iter().map(|kept| kept.object.clone()).collect()
+    }
+
+    /// How often the kernel did not run a program whose hook it met. A program that cannot be asked is left out.
+    pub(super) fn skipped(&self) -> u64 {
+        let programs = self.kept.iter().filter_map(|kept| kept.object.program_id);
+        programs.filter_map(|id| program_misses(program_by_id(id).ok()?.as_fd()).ok()).sum()
     }
 
     /// Looks at every pin and puts back what is missing.

@@ -199,6 +199,15 @@ pub trait Kernel: Send {
     /// The map cannot be read.
     fn counters(&mut self) -> Result<Vec<u64>, KernelError>;
 
+    /// How often the kernel met a hook of ours and did not run the program, since the programs were loaded.
+    ///
+    /// It does that where the program is at work on the same CPU already. From 7.x on a program on a tracepoint
+    /// can be preempted, and then a fork or an exit that comes meanwhile has no record; early 6.1 kernels do it on
+    /// every hook.
+    fn skipped(&self) -> u64 {
+        0
+    }
+
     /// Whether this start replaced programs of another ABI: tasks may be held of which no table that can be
     /// read tells. They are held anew once they are continued.
     fn follows_another_abi(&self) -> bool {

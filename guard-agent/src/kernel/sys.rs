@@ -190,6 +190,14 @@ pub(crate) fn program_maps(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(words[13] as usize).filter(|id| *id != 0).collect())
 }
 
+/// How often the kernel did not run a program because it was at work on the same CPU already.
+pub(crate) fn program_misses(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut words = [0; INFO_WORDS];
+    info(fd, &mut words)?;
+    // struct bpf_prog_info: recursion_misses are words 52 and 53, behind run_time_ns and run_cnt.
+    Ok(u64::from(words[52]) | u64::from(words[53]) << 32)
+}
+
 /// Mounts a bpf file system at `path`.
 pub(crate) fn mount_bpffs(path: &Path) -> io::Result<()> {
     use nix::mount::{MsFlags, mount};
