@@ -8,6 +8,7 @@ pub mod ebpf;
 mod keeper;
 pub mod load;
 mod pins;
+mod processes;
 mod programs;
 mod prototype;
 mod quirk;
