@@ -49,7 +49,7 @@ fn start(args: Args) -> Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let shutdown = async {
+        let shutdown = async move {
             tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
         };
         Ok(run(config, shutdown).await?)

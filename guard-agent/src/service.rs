@@ -34,10 +34,12 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    runtime::{Builder, Handle},
+    sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
 };
 use zeroize::Zeroizing;
@@ -143,6 +145,9 @@ pub enum AgentError {
     /// The local socket.
     #[error("the local socket cannot be opened")]
     Socket(#[from] SocketError),
+    /// The driver's thread.
+    #[error("guard-agent's own thread cannot be started")]
+    Thread(#[source] io::Error),
     /// It ran, and cannot go on.
     #[error("guard-agent cannot go on")]
     Driver(#[from] DriverError),
@@ -161,14 +166,42 @@ impl AgentError {
 
 /// Runs until `shutdown`. Refuses where nothing can be enforced.
 ///
+/// The driver has a thread and a reactor to itself: no other thread has to wake up before it for an event of
+/// the kernel's, and none that is busy with the controller stands before it. The caller's runtime has the rest.
+///
 /// # Errors
 /// [`AgentError`].
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AgentError> {
+    let beside = Handle::current();
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(AgentError::Thread)?;
+    let (ended, end) = oneshot::channel();
+    let thread = thread::Builder::new().name("guard-driver".to_owned()).spawn(move || {
+        // Nobody hears it if the caller has gone, and then nobody needs to.
+        let _ = ended.send(runtime.block_on(load_and_run(config, beside, shutdown)));
+    });
+    let thread = thread.map_err(AgentError::Thread)?;
+    match end.await {
+        Ok(ended) => ended,
+        Err(_) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Err(AgentError::Thread(io::Error::other("it ended without a word"))),
+        },
+    }
+}
+
+async fn load_and_run(
+    config: Config,
+    beside: Handle,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
     let state = State::open(&config.state_dir)?;
     let policy_epoch = policy_epoch(config.policy.digest());
     let ebpf = EbpfConfig { policy_epoch, ..config.ebpf.clone() };
     let (kernel, mut events, coverage) = Ebpf::load(&ebpf)?;
-    run_with(config, state, kernel, &mut events, coverage, shutdown).await
+    run_with(config, state, (kernel, &mut events, coverage), beside, shutdown).await
 }
 
 /// A number that differs from that of any other policy (but for one chance in 2³²), from its digest.
@@ -206,16 +239,16 @@ impl State {
     }
 }
 
-/// As [`run`], with any kernel side.
+/// As [`run`], with any kernel side (what carries out, what tells, what is covered), and in the caller's
+/// task; link and socket run `beside` it.
 ///
 /// # Errors
 /// [`AgentError`].
 pub async fn run_with<K: Kernel>(
     config: Config,
     state: State,
-    kernel: K,
-    events: &mut impl EventStream,
-    coverage: Vec<Coverage>,
+    (kernel, events, coverage): (K, &mut impl EventStream, Vec<Coverage>),
+    beside: Handle,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     require_coverage(&coverage)?;
@@ -249,12 +282,16 @@ pub async fn run_with<K: Kernel>(
                 policy_digest: config.policy.digest().to_owned(),
                 coverage: coverage.clone(),
             };
-            start_link(link, identity, to_driver, &spool)
+            start_link(link, identity, to_driver, &spool, &beside)
         })
         .transpose()?;
     let (link, link_task) = link.unzip();
     let (calls_in, calls) = socket::calls();
-    let socket = Socket::open(&config.socket)?;
+    let socket = {
+        // Its reactor is the one of the runtime that it is opened in.
+        let _inside = beside.enter();
+        Socket::open(&config.socket)?
+    };
     let mut driver = Driver::new(Parts {
         kernel,
         engine: Engine::new(host, boot, Limits::default()),
@@ -273,7 +310,7 @@ pub async fn run_with<K: Kernel>(
         notifier: Notifier::from_env(),
     });
     driver.start()?;
-    let socket = tokio::spawn(socket.serve(calls_in));
+    let socket = beside.spawn(socket.serve(calls_in));
     driver.ready();
     tracing::info!(%host, %boot, socket = %config.socket.display(), "guard-agent enforces");
     let mut inputs = Inputs { from_link, calls };
@@ -315,11 +352,12 @@ fn start_link(
     identity: Identity,
     to_driver: mpsc::Sender<FromLink>,
     spool: &Spool,
+    beside: &Handle,
 ) -> Result<(LinkHandle, JoinHandle<()>), AgentError> {
     let (to_link, from_driver) = mpsc::channel(TO_LINK_MAX);
     let reset = Arc::new(Notify::new());
     let link = Link::new(config, identity, to_driver, from_driver, reset.clone())?;
-    let task = tokio::spawn(link.run(spool.reader()));
+    let task = beside.spawn(link.run(spool.reader()));
     Ok((LinkHandle { to_link, reset }, task))
 }
 

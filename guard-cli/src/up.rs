@@ -154,7 +154,7 @@ impl Up {
         let mut running = Controller::start(self.controller_config(policy.clone())?).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let agent = self.agent_config(&running, policy, selectors, object).await?;
-        let agent = agent::run(agent, async {
+        let agent = agent::run(agent, async move {
             // An error means that `stop` is gone: stop as well.
             let _ = stopped.await;
         });

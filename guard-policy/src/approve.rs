@@ -95,7 +95,7 @@ impl Policy {
         let (cedar, entities) = question(request).map_err(|error| {
             ApproveRefusal::Undetermined { user: user(), reason: error.to_string() }
         })?;
-        let response = self.authorizer.is_authorized(&cedar, &self.set, &entities);
+        let response = self.authorizer.is_authorized(&cedar, self.sets.whole(), &entities);
         if let Some(error) = response.diagnostics().errors().next() {
             let reason = format!("a policy statement failed to evaluate: {error}");
             return Err(ApproveRefusal::Undetermined { user: user(), reason });

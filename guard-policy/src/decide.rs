@@ -88,9 +88,10 @@ impl Policy {
         attempt: &Attempt<'_>,
         question: &Question,
     ) -> Result<Outcome, Unrepresentable> {
+        let statements = self.sets.of(&question.action);
         let ask = |approved| -> Result<Response, Unrepresentable> {
             let request = question.request(approved)?;
-            Ok(self.authorizer.is_authorized(&request, &self.set, &question.entities))
+            Ok(self.authorizer.is_authorized(&request, statements, &question.entities))
         };
         let now = ask(false)?;
         if let Some(deny) = self.failed(&now) {

@@ -44,7 +44,7 @@ pub(crate) struct Unrepresentable {
 /// What Cedar needs for one attempt, apart from whether it is approved.
 pub(crate) struct Question {
     principal: EntityUid,
-    action: EntityUid,
+    pub(crate) action: EntityUid,
     resource: EntityUid,
     context: Vec<(String, RestrictedExpression)>,
     pub(crate) entities: Entities,

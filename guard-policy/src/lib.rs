@@ -19,6 +19,7 @@ mod names;
 mod nesting;
 mod path;
 mod problem;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod token;

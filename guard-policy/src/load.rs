@@ -5,16 +5,18 @@ use crate::{
     names::NAMES,
     nesting::too_deep,
     problem::{Located, PolicyError, Problem},
+    scope::{ActionScopes, ActionSets, for_every_action},
     token::tokens,
     usage::ContextUse,
 };
 use cedar_policy::{
-    ActionConstraint, Authorizer, EntityUid, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, PolicyId, PolicySet, Schema, ValidationMode, Validator,
 };
 use guard_model::PolicyStatement;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     str::FromStr as _,
     sync::LazyLock,
 };
@@ -50,7 +52,7 @@ pub struct PolicySource {
 /// A policy: parsed, validated, immutable.
 #[derive(Debug)]
 pub struct Policy {
-    pub(crate) set: PolicySet,
+    pub(crate) sets: ActionSets,
     pub(crate) authorizer: Authorizer,
     /// Position in `statements` and `annotations`.
     pub(crate) index: HashMap<PolicyId, usize>,
@@ -129,6 +131,7 @@ impl Policy {
 struct Loader {
     problems: Vec<Problem>,
     policies: Vec<cedar_policy::Policy>,
+    unscoped: HashMap<PolicyId, cedar_policy::Policy>,
     statements: Vec<PolicyStatement>,
     annotations: Vec<Annotations>,
     ids: BTreeSet<String>,
@@ -217,7 +220,16 @@ impl Loader {
             ));
             id = format!("{id}#{position}");
         }
-        self.context_use(source, span, policy, annotations.terms.is_some());
+        let json = policy.to_json();
+        match &json {
+            Ok(json) => {
+                self.context_use(source, span, (policy, json), annotations.terms.is_some());
+            }
+            Err(error) => {
+                let found = format!("cannot be examined: {error}");
+                self.problems.push(source.problem(span, found, "write it in a simpler way"));
+            }
+        }
         self.rules_approval |= names_approval(policy);
         self.statements.push(PolicyStatement {
             id: id.clone(),
@@ -227,7 +239,10 @@ impl Loader {
             reason: annotations.reason.clone(),
         });
         self.annotations.push(annotations);
-        policy.new_id(PolicyId::new(id))
+        let policy = policy.new_id(PolicyId::new(id));
+        let unscoped = json.ok().and_then(|json| for_every_action(&policy, json));
+        self.unscoped.extend(unscoped.map(|unscoped| (policy.id().clone(), unscoped)));
+        policy
     }
 
     /// `@hold` and `context.approved` belong together: the terms of a hold come from the statements
@@ -236,17 +251,10 @@ impl Loader {
         &mut self,
         source: Located<'_>,
         span: (usize, usize),
-        policy: &cedar_policy::Policy,
+        (policy, json): (&cedar_policy::Policy, &Value),
         holds: bool,
     ) {
-        let found = match policy.to_json() {
-            Ok(json) => ContextUse::of(&json),
-            Err(error) => {
-                let found = format!("cannot be examined: {error}");
-                self.problems.push(source.problem(span, found, "write it in a simpler way"));
-                return;
-            }
-        };
+        let found = ContextUse::of(json);
         let mut refuse = |place, found: &str, expected: &str| {
             self.problems.push(source.problem(place, found, expected));
         };
@@ -303,7 +311,7 @@ impl Loader {
         }
         let ids = self.statements.iter().map(|statement| PolicyId::new(&statement.id));
         Ok(Policy {
-            set,
+            sets: ActionSets::new(set, &self.unscoped),
             authorizer: Authorizer::new(),
             index: ids.zip(0..).collect(),
             statements: self.statements,
@@ -314,33 +322,6 @@ impl Loader {
             sources: sources.to_vec(),
             digest: digest(sources),
         })
-    }
-}
-
-/// The actions that some statements are about.
-#[derive(Debug, Default)]
-pub(crate) struct ActionScopes {
-    every: bool,
-    some: HashSet<EntityUid>,
-}
-
-impl ActionScopes {
-    fn add(&mut self, scope: &ActionConstraint) {
-        let actions = match scope {
-            ActionConstraint::Any => {
-                self.every = true;
-                return;
-            }
-            ActionConstraint::Eq(action) => std::slice::from_ref(action),
-            ActionConstraint::In(actions) => actions.as_slice(),
-        };
-        self.every |= actions.iter().any(|action| NAMES.groups.contains(action));
-        self.some.extend(actions.iter().cloned());
-    }
-
-    /// Whether a statement is about this action.
-    pub(crate) fn concern(&self, action: &EntityUid) -> bool {
-        self.every || self.some.contains(action)
     }
 }
 

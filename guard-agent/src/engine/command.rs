@@ -51,6 +51,28 @@ pub enum Command {
     },
 }
 
+/// When a command's turn is. Among those of one turn the order is the engine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Turn {
+    /// What the kernel's tables are to say.
+    Tables,
+    /// Who goes on by it.
+    Resume,
+    /// What is said of it.
+    Words,
+}
+
+impl Command {
+    /// When its turn is.
+    pub(super) fn turn(&self) -> Turn {
+        match self {
+            Self::Grant { .. } | Self::Forget { .. } | Self::Reannounce { .. } => Turn::Tables,
+            Self::Resume { .. } => Turn::Resume,
+            Self::Request(_) | Self::Farewell(_) | Self::Evidence { .. } => Turn::Words,
+        }
+    }
+}
+
 /// The last word on a hold that the controller knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {

@@ -433,11 +433,14 @@ impl Engine {
         }
     }
 
-    /// What must be done, in order; a process is resumed after all of its decisions are written.
+    /// What must be done, in order: a process is resumed after all of its decisions are written, and
+    /// before anything is said of them, which it need not wait for.
     pub fn take_commands(&mut self) -> Vec<Command> {
         let resume = std::mem::take(&mut self.resume);
         self.out.extend(resume.into_values().map(|(hold, key)| Command::Resume { hold, key }));
-        std::mem::take(&mut self.out)
+        let mut commands = std::mem::take(&mut self.out);
+        commands.sort_by_key(Command::turn);
+        commands
     }
 
     fn answer(

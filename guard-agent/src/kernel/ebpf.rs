@@ -5,8 +5,9 @@ use super::{
     guardian::Seat,
     keeper::Keeper,
     load::{EbpfConfig, LoadError, load},
+    processes::{Processes, is_same_thread},
     ring::EventSource,
-    sys::{failed, pidfd_open, pidfd_send_signal, task_storage_get, task_storage_set},
+    sys::{failed, pidfd_send_signal, task_storage_get, task_storage_set},
     wire::Wire,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
@@ -17,14 +18,9 @@ use guard_common::{
 };
 use guard_model::Coverage;
 use std::{
-    fs, io,
+    io,
     os::fd::{AsFd as _, BorrowedFd},
 };
-
-/// Kernel ticks per second in `/proc/*/stat`; fixed to 100 in every Linux ABI.
-const USER_HZ: u64 = 100;
-/// Most of `/proc/*/stat` that is read; a line is below 1 KiB.
-const STAT_BYTES_MAX: u64 = 4096;
 
 /// The pinned maps.
 pub struct Ebpf {
@@ -36,6 +32,7 @@ pub struct Ebpf {
     counters: Array<MapData, u64>,
     config: Array<MapData, Wire<Config>>,
     labels: MapData,
+    processes: Processes,
     keeper: Keeper,
     seat: Seat,
     follows_another_abi: bool,
@@ -76,6 +73,7 @@ impl Ebpf {
             counters: typed("COUNTERS", map("COUNTERS")?)?,
             config: typed("CONFIG", map("CONFIG")?)?,
             labels,
+            processes: Processes::default(),
             keeper,
             seat,
             follows_another_abi,
@@ -105,45 +103,13 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// Whether the thread of `key` is still that thread: same ids, same start, not dead.
-fn is_same_thread(key: &ActionKey) -> bool {
-    let path = format!("/proc/{}/task/{}/stat", key.tgid, key.tid);
-    let Ok(file) = fs::File::open(path) else { return false };
-    let mut stat = Vec::new();
-    if io::Read::read_to_end(&mut io::Read::take(file, STAT_BYTES_MAX), &mut stat).is_err() {
-        return false;
-    }
-    // The name in parentheses may hold anything: fields count from behind its last parenthesis.
-    let Some(end) = stat.iter().rposition(|byte| *byte == b')') else { return false };
-    let rest = String::from_utf8_lossy(stat.get(end + 1..).unwrap_or_default());
-    let mut fields = rest.split_ascii_whitespace();
-    // Field 3 (state) is the first here; field 22 (start time in ticks since boot) the twentieth.
-    let Some(state) = fields.next() else { return false };
-    let start: Option<u64> = fields.nth(18).and_then(|field| field.parse().ok());
-    !matches!(state, "Z" | "X" | "x")
-        && start == Some(key.start_boottime_ns / (1_000_000_000 / USER_HZ))
-}
-
 impl Kernel for Ebpf {
     fn grant(&mut self, key: &ActionKey, grant: Grant) -> Result<(), KernelError> {
         self.grants.insert(Wire(*key), Wire(grant), 0).map_err(map_failed("write a grant"))
     }
 
     fn resume(&mut self, key: &ActionKey) -> Result<bool, KernelError> {
-        // The pidfd first: from then on the process cannot become another one under the check.
-        let pidfd = match pidfd_open(key.tgid) {
-            Ok(pidfd) => pidfd,
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(false),
-            Err(error) => return Err(failed(format!("pidfd_open({})", key.tgid))(error)),
-        };
-        if !is_same_thread(key) {
-            return Ok(false);
-        }
-        match pidfd_send_signal(&pidfd, libc::SIGCONT) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
-            Err(error) => Err(failed(format!("send SIGCONT to {}", key.tgid))(error)),
-        }
+        self.processes.resume(key)
     }
 
     fn is_alive(&mut self, key: &ActionKey) -> bool {

@@ -9,6 +9,7 @@ mod guardian;
 mod keeper;
 pub mod load;
 mod pins;
+mod processes;
 mod programs;
 mod prototype;
 mod quirk;

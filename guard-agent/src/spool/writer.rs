@@ -181,15 +181,17 @@ impl Writer {
     }
 }
 
+/// What comes until the group is full or its time is over. It sleeps rather than wait for the next event:
+/// whoever records one would have to wake this thread, and a session's action would wait for that.
 fn collect(first: Entry, entries: &mpsc::Receiver<Entry>) -> Vec<Entry> {
     let end = Instant::now() + GROUP_WAIT;
     let mut group = vec![first];
-    while group.len() < GROUP_MAX {
+    loop {
+        group.extend(entries.try_iter().take(GROUP_MAX - group.len()));
         let left = end.saturating_duration_since(Instant::now());
-        match entries.recv_timeout(left) {
-            Ok(entry) => group.push(entry),
-            Err(_) => break,
+        if group.len() == GROUP_MAX || left.is_zero() {
+            return group;
         }
+        std::thread::sleep(left);
     }
-    group
 }

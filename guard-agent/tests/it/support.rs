@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -230,7 +231,8 @@ impl Agent {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            run_with(config, state, kernel, &mut Events(receiver), coverage(), shutdown).await
+            let side = (kernel, &mut Events(receiver), coverage());
+            run_with(config, state, side, Handle::current(), shutdown).await
         });
         Self { stop, task, state }
     }

@@ -9,7 +9,7 @@ use guard_model::{
     SessionInfo, SocketOperation, SystemOperation, TaskOperation, TaskRef,
 };
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 /// Paths near the rules of the pack, and arbitrary bytes.
 fn path() -> impl Strategy<Value = RawText> {
@@ -139,7 +139,10 @@ fn who() -> impl Strategy<Value = (SessionInfo, ProcessContext)> {
     })
 }
 
-/// Policies of every shape: the pack, only permits, only forbids, holds by permit, argv rules.
+/// How many [`POLICIES`] there are.
+const POLICY_COUNT: usize = 6;
+
+/// Policies of every shape: the pack, only permits, only forbids, holds by permit, argv rules, groups of actions.
 static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     let mut policies = vec![Policy::default_policy()];
     policies.extend(
@@ -155,6 +158,12 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
              when { context.args like \"*x*\" };
              forbid (principal, action == Guard::Action::\"connect\", resource) \
              when { context.protocol + 9223372036854775807 > 0 };",
+            "permit (principal, action in Guard::Action::\"change\", resource);
+             permit (principal, action in [Guard::Action::\"system\", Guard::Action::\"open\"], resource);
+             forbid (principal, action == Guard::Action::\"rename\", resource) \
+             when { context.destination };
+             forbid (principal, action in [Guard::Action::\"network\"], resource is Guard::Endpoint) \
+             unless { resource has port && resource.port < 1024 };",
         ]
         .map(load),
     );
@@ -166,7 +175,8 @@ fn cedar(policy: &Policy, questions: &[Question], approved: bool) -> Option<Deci
     let mut decision = Decision::Allow;
     for question in questions {
         let request = question.request(approved).unwrap();
-        let response = policy.authorizer.is_authorized(&request, &policy.set, &question.entities);
+        let response =
+            policy.authorizer.is_authorized(&request, policy.sets.whole(), &question.entities);
         response.diagnostics().errors().next().is_none().then_some(())?;
         if response.decision() == Decision::Deny {
             decision = Decision::Deny;
@@ -188,7 +198,7 @@ proptest! {
 
     #[test]
     fn every_outcome_is_what_cedar_says_and_never_weaker(
-        (session, process) in who(), action in action(), which in 0..5_usize,
+        (session, process) in who(), action in action(), which in 0..POLICY_COUNT,
     ) {
         let policy = &POLICIES[which];
         let attempt = Attempt { session: &session, process: &process, action: &action, host: "h" };
@@ -213,6 +223,27 @@ proptest! {
                 prop_assert!(now.is_none() || approved != Some(Decision::Allow));
                 prop_assert!(!statements.is_empty() || reason.is_some());
             }
+        }
+    }
+
+    #[test]
+    fn the_statements_that_can_concern_an_action_answer_as_all_statements_do(
+        (session, process) in who(), action in action(), which in 0..POLICY_COUNT,
+        approved in any::<bool>(),
+    ) {
+        let policy = &POLICIES[which];
+        let attempt = Attempt { session: &session, process: &process, action: &action, host: "h" };
+        for question in Question::all(&attempt).unwrap() {
+            let request = question.request(approved).unwrap();
+            let answer = |set| {
+                let response = policy.authorizer.is_authorized(&request, set, &question.entities);
+                let said = response.diagnostics();
+                let reasons: HashSet<_> = said.reason().cloned().collect();
+                let errors: HashSet<_> = said.errors().map(ToString::to_string).collect();
+                (response.decision(), reasons, errors)
+            };
+            let some = policy.sets.of(&question.action);
+            prop_assert_eq!(answer(some), answer(policy.sets.whole()));
         }
     }
 

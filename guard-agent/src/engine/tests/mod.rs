@@ -142,6 +142,15 @@ fn grants(commands: &[Command]) -> Vec<(u64, u32)> {
     commands.iter().filter_map(grant).collect()
 }
 
+/// The kernel's numbers of the holds whose processes are resumed.
+fn resumes(commands: &[Command]) -> Vec<u64> {
+    let resume = |command: &Command| match command {
+        Command::Resume { hold, .. } => Some(*hold),
+        _ => None,
+    };
+    commands.iter().filter_map(resume).collect()
+}
+
 fn farewells(commands: &[Command]) -> Vec<HoldEnd> {
     let end = |command: &Command| match command {
         Command::Farewell(farewell) => Some(farewell.end),

@@ -8,8 +8,35 @@ fn a_policy_allow_is_granted_and_resumed_at_once() {
     assert_eq!(engine.announce(announcement(1, 4, 0, 0)), Announced::Judge);
     engine.judge(0, 1, allow(1));
     let commands = engine.take_commands();
-    assert_eq!(grants(&commands), [(1, VERDICT_ALLOW)]);
-    assert!(matches!(commands.last(), Some(Command::Resume { hold: 1, .. })));
+    assert_eq!((grants(&commands), resumes(&commands)), (vec![(1, VERDICT_ALLOW)], vec![1]));
+}
+
+#[test]
+fn nobody_waits_for_what_is_said_of_their_answer() {
+    let mut engine = engine();
+    engine.link_up();
+    // Threads of two processes; what the first of them left is forgotten, and the last one waits.
+    for (hold, tid) in [(1, 0), (2, 4), (3, 0), (4, 8)] {
+        let _ = engine.announce(announcement(hold, tid, hold, 0));
+        engine.judge(0, hold, if hold == 4 { ask(4, 60_000) } else { allow(hold) });
+    }
+    let turn = |command: &Command| match command {
+        Command::Grant { .. } | Command::Forget { .. } | Command::Reannounce { .. } => 0,
+        Command::Resume { .. } => 1,
+        Command::Request(_) | Command::Farewell(_) | Command::Evidence { .. } => 2,
+    };
+    let commands = engine.take_commands();
+    let turns: Vec<u32> = commands.iter().map(turn).collect();
+    assert!(turns.is_sorted(), "{commands:?}");
+    assert_eq!((resumes(&commands).len(), requests(&commands)), (2, 1));
+    // Neither tables nor words change their order among themselves.
+    let granted: Vec<u64> = grants(&commands).into_iter().map(|(hold, _)| hold).collect();
+    assert_eq!(granted, [1, 2, 3]);
+    let at = |wanted: fn(&Command) -> bool| commands.iter().position(wanted).unwrap();
+    assert!(
+        at(|command| matches!(command, Command::Forget { hold: 1, .. }))
+            < at(|command| matches!(command, Command::Grant { hold: 3, .. }))
+    );
 }
 
 #[test]
@@ -180,9 +207,7 @@ fn decisions_for_many_threads_of_one_process_are_one_resume() {
         engine.judge(0, hold + 1, allow(hold + 1));
     }
     let commands = engine.take_commands();
-    let resumes = commands.iter().filter(|c| matches!(c, Command::Resume { .. })).count();
-    assert_eq!((grants(&commands).len(), resumes), (4, 1));
-    assert!(matches!(commands.last(), Some(Command::Resume { .. })));
+    assert_eq!((grants(&commands).len(), resumes(&commands).len()), (4, 1));
 }
 
 #[test]
@@ -193,11 +218,9 @@ fn a_dead_thread_hands_its_resume_to_a_decided_sibling() {
         engine.judge(0, hold, allow(hold));
     }
     let commands = engine.take_commands();
-    let Some(Command::Resume { hold, .. }) = commands.last() else { panic!("{commands:?}") };
-    let sibling = 3 - hold;
-    engine.gone(*hold);
-    let commands = engine.take_commands();
-    assert!(matches!(commands.last(), Some(Command::Resume { hold, .. }) if *hold == sibling));
+    let [hold] = resumes(&commands)[..] else { panic!("{commands:?}") };
+    engine.gone(hold);
+    assert_eq!(resumes(&engine.take_commands()), [3 - hold]);
 }
 
 #[test]
@@ -253,8 +276,7 @@ fn one_hold_too_many_is_denied_at_once() {
     }
     assert_eq!(engine.announce(announcement(99, 99, 0, 0)), Announced::Known);
     let commands = engine.take_commands();
-    assert_eq!(grants(&commands), [(99, VERDICT_DENY)]);
-    assert!(matches!(commands.last(), Some(Command::Resume { hold: 99, .. })));
+    assert_eq!((grants(&commands), resumes(&commands)), (vec![(99, VERDICT_DENY)], vec![99]));
 }
 
 #[test]
