@@ -160,6 +160,7 @@ struct task_struct {
 	const struct cred *cred;
 	char comm[16];
 	struct fs_struct *fs;
+	void *bpf_storage;
 } CORE;
 
 struct pt_regs {
@@ -282,6 +283,7 @@ GETTER u32 core_task_uid(struct task_struct *t) { return t->real_cred->euid.val;
 GETTER u64 core_task_permitted(struct task_struct *t) { return (u64)&t->cred->cap_permitted; }
 GETTER u32 core_task_gid(struct task_struct *t) { return t->real_cred->egid.val; }
 GETTER char *core_task_comm(struct task_struct *t) { return t->comm; }
+GETTER u64 core_task_storage(struct task_struct *t) { return (u64)t->bpf_storage; }
 GETTER u32 core_task_status(struct task_struct *t) { return t->thread_info.status; }
 
 GETTER u32 core_cred_uid(struct cred *c) { return c->uid.val; }

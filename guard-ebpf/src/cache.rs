@@ -16,7 +16,7 @@ use guard_common::{
     counter::CACHE_HITS,
     hold::{
         ACCESS_CREATE, ACCESS_GAINS, ACCESS_SHARED_WRITE, ACCESS_TMPFILE, ACCESS_UNNAMED,
-        ActionKey, DECISION_TTL_NS, DecisionKey, OBJECT_BYTES,
+        ActionKey, DECISION_FOREVER, DECISION_TTL_NS, DecisionKey, OBJECT_BYTES,
     },
     label::Label,
     siphash::SipHash,
@@ -103,12 +103,12 @@ fn finish(label: &Label, key: &ActionKey, state: SipHash) -> Option<DecisionKey>
     })
 }
 
-/// Whether this was allowed not long ago and may be repeated.
+/// Whether this was allowed not long before `now_ns` and may be repeated.
 #[inline(always)]
-pub fn allows(at: &DecisionKey) -> bool {
+pub fn allows(at: &DecisionKey, now_ns: u64) -> bool {
     // SAFETY: the value is copied at once.
     let Some(until_ns) = (unsafe { DECISIONS.get(at) }).copied() else { return false };
-    let live = boot_ns() < until_ns;
+    let live = now_ns < until_ns;
     if live {
         count(CACHE_HITS);
     }
@@ -118,11 +118,16 @@ pub fn allows(at: &DecisionKey) -> bool {
 /// Remembers an allow. Without room it is asked for again.
 #[inline(always)]
 pub fn remember(at: &DecisionKey) {
-    remember_until(at, boot_ns().saturating_add(DECISION_TTL_NS));
+    let until_ns = boot_ns().saturating_add(DECISION_TTL_NS);
+    let _ = DECISIONS.insert(at, &until_ns, 0);
 }
 
-/// As [`remember`], until a time.
+/// As [`remember`], for as long as there is room. A look keeps it among what was used last, as writing it does, and
+/// costs a third.
 #[inline(always)]
-pub fn remember_until(at: &DecisionKey, until_ns: u64) {
-    let _ = DECISIONS.insert(at, &until_ns, 0);
+pub fn remember_for_good(at: &DecisionKey) {
+    // SAFETY: only its presence counts.
+    if unsafe { DECISIONS.get(at) }.is_none() {
+        let _ = DECISIONS.insert(at, &DECISION_FOREVER, 0);
+    }
 }

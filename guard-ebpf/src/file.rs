@@ -1,7 +1,9 @@
 //! `open` of a file that exists, and of one that `path_mknod` has just granted.
 
 use crate::{
-    cache, hold,
+    cache,
+    exec::opened_by_exec,
+    hold,
     kernel::{File, Inode, Path, Task},
     lineage::label_of,
     maps::PASSES,
@@ -16,6 +18,7 @@ use guard_common::{
         ACCESS_APPEND, ACCESS_READ, ACCESS_TMPFILE, ACCESS_TRUNCATE, ACCESS_WRITE, ActionKey,
         FILE_OBJECT_BYTES, KIND_OPEN,
     },
+    label::Label,
 };
 
 // include/linux/fs.h and include/uapi/asm-generic/fcntl.h; the same from 6.1 to 7.3.
@@ -42,20 +45,34 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     bounded(try_file_open(&ctx))
 }
 
+/// One program for what a session opens and for what `execve` opens for it: each program of this hook is called at
+/// every open of everybody on the host, and being called costs more than the look for a label.
 #[inline(always)]
 fn try_file_open(ctx: &LsmContext) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let file = File::arg(ctx, 0);
+    if file.mode() & FMODE_NOACCOUNT != 0 {
+        Verdict::Allow
+    } else if file.flags() & FMODE_EXEC_FLAG != 0 {
+        opened_by_exec(task, &label, file)
+    } else {
+        opened(task, &label, file)
+    }
+}
+
+/// What is opened by `open` and its like. Not inlined, nor is its counterpart in `exec/`: both do not fit on one stack.
+#[inline(never)]
+fn opened(task: Task, label: &Label, file: File) -> Verdict {
     let (flags, mode) = (file.flags(), file.mode());
     // Making a pidfd is no use of the process: signals, descriptors and memory are decided where they are asked for.
-    if flags & FMODE_EXEC_FLAG | mode & FMODE_NOACCOUNT | file.inode().pidfs() != 0 {
+    if file.inode().pidfs() != 0 {
         return Verdict::Allow;
     }
     let unnamed = flags & O_TMPFILE == O_TMPFILE;
     // An unnamed file has met no path_mknod: a remembered dentry at its address is somebody else's.
     if !unnamed && mode & FMODE_CREATED != 0 && take_creation(task, file) {
-        note_opened(task, &label, access_of(flags, mode), file.inode());
+        note_opened(task, label, access_of(flags, mode), file.inode());
         return Verdict::Allow;
     }
     let mut access = access_of(flags, mode);
@@ -71,13 +88,13 @@ fn try_file_open(ctx: &LsmContext) -> Verdict {
     };
     let mut key = hold::key(task, KIND_OPEN, access, flags & KEPT_FLAGS);
     set_file(&mut key, inode);
-    let cached = cache::of_file(task, &label, &key, inode, file.path().walk());
-    let verdict = hold::answer_cached(task, &label, &key, cached.as_ref(), |body| {
+    let cached = cache::of_file(task, label, &key, inode, file.path().walk());
+    let verdict = hold::answer_cached(task, label, &key, cached.as_ref(), |body| {
         // SAFETY: a fresh reservation.
         unsafe { fill(body, inode, file.path()) };
     });
     if matches!(verdict, Verdict::Allow) && !unnamed {
-        note_opened(task, &label, access, inode);
+        note_opened(task, label, access, inode);
     }
     verdict
 }

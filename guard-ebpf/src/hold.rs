@@ -41,14 +41,18 @@ pub struct Pending {
     created_ns: u64,
 }
 
-/// Looks the action up: grant, then hold, then what is remembered at `cached`, then new.
+/// Looks the action up: hold, what is remembered at `cached`, grant, then new.
 ///
-/// What is remembered comes last: an action that is already held is ended by its own grant.
+/// What is remembered counts for an action that is not held: one that is is ended by its own grant. A grant without a
+/// hold is worth nothing, so it is not looked for then; guard-agent, which wrote it, removes it.
 #[inline(always)]
 pub fn rule(task: Task, label: &Label, key: &ActionKey, cached: Option<&DecisionKey>) -> Ruling {
     let now = boot_ns();
     // SAFETY: the value is copied at once; a concurrent change is a change before or after.
     let hold = unsafe { HOLDS.get(key) }.copied();
+    if hold.is_none() && cached.is_some_and(|at| cache::allows(at, now)) {
+        return Ruling::Decided(Verdict::Allow);
+    }
     // SAFETY: as above.
     if let Some(grant) = unsafe { GRANTS.get(key) }.copied() {
         // Whoever deletes the grant has consumed it (H2).
@@ -91,7 +95,6 @@ pub fn rule(task: Task, label: &Label, key: &ActionKey, cached: Option<&Decision
             created_ns: hold.created_ns,
         }),
         Some(_) => Ruling::Decided(stop_again(task, label, key)),
-        None if cached.is_some_and(cache::allows) => Ruling::Decided(Verdict::Allow),
         None => new(task, label, key, now),
     }
 }

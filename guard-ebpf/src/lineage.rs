@@ -30,7 +30,8 @@ use guard_common::{
 /// The label of a task.
 #[inline(always)]
 pub fn label_of(task: Task) -> Option<Label> {
-    match LABELS.get(task) {
+    let stored = if task.has_storage() { LABELS.get(task) } else { None };
+    match stored {
         // SAFETY: a non-null storage slot of this type; labels are written once, before the task runs.
         Some(label) => Some(unsafe { *label }),
         None if keeps_backups() => restored(task),

@@ -9,14 +9,14 @@ use crate::{
     cache,
     file::{access_of, fill, set_file},
     hold,
-    kernel::{File, Inode, Task},
+    kernel::{File, Inode, Task, boot_ns},
     lineage::label_of,
     path::{S_IFMT, S_IFREG},
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use guard_common::{
-    hold::{ActionKey, DECISION_FOREVER, KIND_OPEN, KIND_RECEIVE},
+    hold::{ActionKey, KIND_OPEN, KIND_RECEIVE},
     label::Label,
 };
 
@@ -62,13 +62,14 @@ fn is_asked_about(inode: Inode) -> bool {
 /// Whether a decision allowed this session to open this file in this way.
 #[inline(always)]
 fn was_opened(task: Task, label: &Label, key: &ActionKey, file: File) -> bool {
-    if cache::of_identity(label, key).is_some_and(|at| cache::allows(&at)) {
+    let now = boot_ns();
+    if cache::of_identity(label, key).is_some_and(|at| cache::allows(&at, now)) {
         return true;
     }
     let mut open = hold::key(task, KIND_OPEN, key.access, file.flags() & crate::file::KEPT_FLAGS);
     set_file(&mut open, file.inode());
     let at = cache::of_file(task, label, &open, file.inode(), file.path().walk());
-    at.is_some_and(|at| cache::allows(&at))
+    at.is_some_and(|at| cache::allows(&at, now))
 }
 
 /// Remembers that this session was allowed to open the file: it may hand it to itself.
@@ -77,6 +78,6 @@ pub fn note_opened(task: Task, label: &Label, access: u32, inode: Inode) {
     let mut key = hold::key(task, KIND_RECEIVE, access, 0);
     set_file(&mut key, inode);
     if let Some(at) = cache::of_identity(label, &key) {
-        cache::remember_until(&at, DECISION_FOREVER);
+        cache::remember_for_good(&at);
     }
 }

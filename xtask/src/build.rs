@@ -27,19 +27,33 @@ pub(crate) const SELECTION: [&str; 2] = ["--locked", "--workspace"];
 /// A build takes the tests' features only if a test is among what it builds.
 const WITH_TEST_FEATURES: [&str; 2] = ["--test", "vm_page"];
 
-/// Builds everything.
+/// The programs that measure the evidence log. A release is built with them, so that there is one set of
+/// features for all of it, as there is for what the tests build.
+pub(crate) const MEASURING: [&str; 4] = ["--example", "figures", "--example", "spool"];
+
+/// Builds everything, as the tests use it.
 pub(crate) fn everything(toolchain: Toolchain) -> Result<Built> {
+    programs(toolchain, &WITH_TEST_FEATURES, "debug")
+}
+
+/// Builds everything as people run it: for figures only, as it takes minutes.
+pub(crate) fn released(toolchain: Toolchain) -> Result<Built> {
+    let release: Vec<&str> = ["--release"].into_iter().chain(MEASURING).collect();
+    programs(toolchain, &release, "release")
+}
+
+fn programs(toolchain: Toolchain, arguments: &[&str], directory: &str) -> Result<Built> {
     let object = ebpf(&toolchain)?;
     say("building guard, guard-agent, guard-controller and the VM's programs");
     let mut cargo = at_root("cargo");
-    cargo.args(["build", "--quiet"]).args(SELECTION).args(WITH_TEST_FEATURES);
+    cargo.args(["build", "--quiet"]).args(SELECTION).args(arguments);
     for program in PROGRAMS {
         cargo.args(["--bin", program]);
     }
     if !crate::run::loudly(&mut cargo)? {
         bail!("the build failed");
     }
-    Ok(Built { object, bin: target().join("debug") })
+    Ok(Built { object, bin: target().join(directory) })
 }
 
 /// `target/guard-ebpf.o`.

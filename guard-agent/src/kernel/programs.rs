@@ -63,14 +63,13 @@ impl Spec {
 pub(super) const PROTECTION: &str = "self_protection";
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-pub(super) const PROGRAMS: [Spec; 76] = [
+pub(super) const PROGRAMS: [Spec; 75] = [
     lineage("task_alloc").takes(&[(0, Struct("task_struct")), (1, Number)]),
     lineage("bprm_committed_creds").takes(&[(0, Struct("linux_binprm"))]),
     // It keeps the second copy of a label, which most kernels need (`quirk.rs`).
     lineage("sched_process_fork").takes(&[(1, Struct("task_struct"))]),
     spec("sched_process_exit", "lineage"),
     spec("bprm_check_security", "exec").takes(&[(0, Struct("linux_binprm"))]),
-    further("exec_loader", "file_open", "exec").takes(&[(0, Struct("file"))]),
     spec("bprm_creds_from_file", "exec").takes(&[(0, Struct("linux_binprm")), (1, Struct("file"))]),
     spec("file_open", "open").takes(&[(0, Struct("file"))]),
     spec("path_mknod", "open").takes(&[(0, Struct("path")), (1, Struct("dentry")), (2, Number)]),

@@ -5,33 +5,21 @@
 use super::passes::{passed, settle, slot};
 use crate::{
     cache,
-    file::{FMODE_EXEC_FLAG, FMODE_NOACCOUNT, set_file},
+    file::set_file,
     hold,
     kernel::{File, Task},
-    lineage::label_of,
-    verdict::{Verdict, bounded},
+    verdict::Verdict,
 };
-use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::addr_of_mut;
 use guard_common::{
     event::{ExecBody, PATH_BYTES},
     hold::{ACCESS_LOADER, KIND_EXEC},
+    label::Label,
 };
 
-/// A program of its own on this hook: `file_open` would be too large with it.
-#[lsm(hook = "file_open")]
-pub fn exec_loader(ctx: LsmContext) -> i32 {
-    bounded(try_exec_loader(&ctx))
-}
-
-#[inline(always)]
-fn try_exec_loader(ctx: &LsmContext) -> Verdict {
-    let file = File::arg(ctx, 0);
-    if file.flags() & FMODE_EXEC_FLAG == 0 || file.mode() & FMODE_NOACCOUNT != 0 {
-        return Verdict::Allow;
-    }
-    let task = Task::current();
-    let Some(label) = label_of(task) else { return Verdict::Allow };
+/// What `execve` opens: an image, whose check is to come, or the loader that one names. Not inlined: see `file.rs`.
+#[inline(never)]
+pub fn opened_by_exec(task: Task, label: &Label, file: File) -> Verdict {
     // Made here, where the image is opened, and not by the sleepable program that checks it: up to 6.1 the
     // kernel refuses every look at task storage while another task of the same CPU sleeps in making some, and
     // then a fork, a creation or an exec is denied for nothing. And who cannot know whether this is a loader
@@ -57,12 +45,11 @@ fn try_exec_loader(ctx: &LsmContext) -> Verdict {
     if passed(passes, &key) {
         return Verdict::Allow;
     }
-    let cached = cache::of_file(task, &label, &key, inode, file.path().walk());
-    let verdict =
-        hold::answer_cached(task, &label, &key, cached.as_ref(), |body: *mut ExecBody| {
-            // SAFETY: a fresh reservation.
-            unsafe { describe_bare(body, file, 0) };
-        });
+    let cached = cache::of_file(task, label, &key, inode, file.path().walk());
+    let verdict = hold::answer_cached(task, label, &key, cached.as_ref(), |body: *mut ExecBody| {
+        // SAFETY: a fresh reservation.
+        unsafe { describe_bare(body, file, 0) };
+    });
     settle(passes, &key, verdict)
 }
 

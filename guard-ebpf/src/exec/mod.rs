@@ -28,6 +28,7 @@ use passes::{forget, passed, settle, slot};
 
 pub use argv::HashWork;
 pub use environment::StackWork;
+pub use loader::opened_by_exec;
 
 #[lsm(hook = "bprm_check_security", sleepable)]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {

@@ -67,6 +67,7 @@ unsafe extern "C" {
     pub(super) fn core_task_parent_tgid(task: Raw) -> u32;
     pub(super) fn core_task_start(task: Raw) -> u64;
     pub(super) fn core_task_status(task: Raw) -> u32;
+    pub(super) fn core_task_storage(task: Raw) -> u64;
     pub(super) fn core_task_uid(task: Raw) -> u32;
     pub(super) fn core_task_gid(task: Raw) -> u32;
     pub(super) fn core_task_comm(task: Raw) -> Raw;

@@ -87,6 +87,15 @@ pub fn zeroed<const WORDS: usize>(words: &mut MaybeUninit<[u64; WORDS]>) -> &mut
     unsafe { words.assume_init_mut() }
 }
 
+/// The same for words that have been used.
+#[inline(always)]
+pub fn clear<const WORDS: usize>(words: &mut [u64; WORDS]) {
+    for word in words {
+        // SAFETY: a word of the array; volatile as in [`zeroed`].
+        unsafe { core::ptr::from_mut(word).write_volatile(0) };
+    }
+}
+
 /// 1 for every number but 0, without a branch: the verifier would follow every combination of several.
 #[inline(always)]
 pub fn nonzero(number: u64) -> u32 {

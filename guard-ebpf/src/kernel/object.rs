@@ -328,13 +328,36 @@ impl Walk {
 
     /// Address of the component's name; goes to its parent.
     #[inline(always)]
-    pub fn name(&mut self) -> Option<*const u8> {
+    fn name(&mut self) -> Option<*const u8> {
         // SAFETY: relocated constants.
         let (name_at, parent_at) =
             unsafe { (core_dentry_offset_of_name(), core_dentry_offset_of_parent()) };
         let name = Self::read(self.dentry, name_at)?;
         self.dentry = Self::read(self.dentry, parent_at)?;
         Some(name.cast())
+    }
+
+    /// As [`Walk::name`], by one read. `words` is room for it: up to 6.1 the stack has none for a second buffer.
+    #[inline(always)]
+    pub fn name_by(&mut self, words: &mut [u64; 4]) -> Option<*const u8> {
+        // SAFETY: relocated constants.
+        let (name_at, parent_at) =
+            unsafe { (core_dentry_offset_of_name(), core_dentry_offset_of_parent()) };
+        // They stand like this in every kernel that we know.
+        if name_at.wrapping_sub(parent_at) != 16 {
+            return self.name();
+        }
+        // SAFETY: room for three words; the helper checks the source.
+        let result = unsafe {
+            let from = (self.dentry as u64 + parent_at) as Raw;
+            bpf_probe_read_kernel(words.as_mut_ptr().cast(), 24, from)
+        };
+        let [parent, _, name, _] = *words;
+        if result != 0 || parent == 0 || name == 0 {
+            return None;
+        }
+        self.dentry = parent as Raw;
+        Some(name as *const u8)
     }
 
     /// Copies the name of the component and goes to its parent; length with NUL or negative errno.

@@ -6,7 +6,7 @@ use super::{
         core_regs_dx, core_regs_orig_ax, core_regs_r10, core_regs_si, core_task_comm,
         core_task_flags, core_task_gid, core_task_parent_tgid, core_task_permitted, core_task_pid,
         core_task_root_dentry, core_task_root_mnt, core_task_start, core_task_status,
-        core_task_tgid, core_task_uid,
+        core_task_storage, core_task_tgid, core_task_uid,
     },
     read_kernel,
 };
@@ -136,6 +136,14 @@ impl Task {
     fn regs(self) -> *mut pt_regs {
         // SAFETY: the helper takes a typed task pointer.
         unsafe { bpf_task_pt_regs(self.0) as *mut pt_regs }
+    }
+
+    /// Whether it has task storage of any program's. Without, a look for ours finds nothing: it is what the
+    /// kernel asks first, and most tasks of a host have none.
+    #[inline(always)]
+    pub fn has_storage(self) -> bool {
+        // SAFETY: as for `tid`.
+        unsafe { core_task_storage(self.0.cast()) != 0 }
     }
 
     /// Dentry and mount of its root directory, to compare with a walk's end; a fault reads as 0.

@@ -1,7 +1,7 @@
 //! Names and paths on hooks that may not call `bpf_d_path`.
 
 use crate::{
-    kernel::{Dentry, Inode, Path, Step, Task, Walk, read_kernel_str, repeat, zeroed},
+    kernel::{Dentry, Inode, Path, Step, Task, Walk, clear, read_kernel_str, repeat, zeroed},
     maps::{PASSES, config},
 };
 use core::{mem::MaybeUninit, ptr::addr_of_mut};
@@ -111,6 +111,8 @@ struct PathHashing {
 /// One turn of the loop in [`path_hash`]; as a callback, the verifier looks at it once.
 extern "C" fn hash_path(_: u64, hashing: &mut PathHashing) -> i64 {
     let work = hashing.work;
+    let mut words = MaybeUninit::uninit();
+    let words = zeroed::<4>(&mut words);
     // SAFETY: the slot of `path_hash`, which only this thread touches.
     unsafe {
         if (*work).name == 0 {
@@ -127,19 +129,28 @@ extern "C" fn hash_path(_: u64, hashing: &mut PathHashing) -> i64 {
                 }
                 Step::Root | Step::Unreadable => return 1,
             }
-            let Some(name) = walk.name() else { return 1 };
+            let Some(name) = walk.name_by(words) else { return 1 };
             (*work).walk = walk;
             (*work).name = name as u64;
+            clear(words);
         }
-        let mut words = MaybeUninit::uninit();
-        let words = zeroed::<4>(&mut words);
         let at = (*work).name;
         let len = read_kernel_str(words.as_mut_ptr().cast(), 32, at as *const u8);
         if len <= 0 {
             return 1;
         }
-        let state = (*work).state;
-        (*work).state = state.word(words[0]).word(words[1]).word(words[2]).word(words[3]);
+        // Only the words that the text has: its end is in the last of them, so that no two texts have the same.
+        let mut state = (*work).state.word(words[0]);
+        if len > 8 {
+            state = state.word(words[1]);
+        }
+        if len > 16 {
+            state = state.word(words[2]);
+        }
+        if len > 24 {
+            state = state.word(words[3]);
+        }
+        (*work).state = state;
         // A piece that fills the buffer may have been cut.
         (*work).name = if len < 32 { 0 } else { at.wrapping_add(31) };
     }

@@ -291,9 +291,9 @@ pub struct Bench {
     pub nothing: u64,
     /// The measurements.
     pub costs: Vec<Cost>,
-    /// What guard-agent ran for each `open` that it decided, by the scheduler's account: the rest of such an
-    /// action's cost is the kernel's, and that of waiting for it.
-    pub agent_each: u64,
+    /// What each process ran for an `open` that guard-agent decided, by the scheduler's account and the
+    /// process's name, until nobody had anything left to do for it: more than the action waited for.
+    pub ran_each: std::collections::BTreeMap<String, u64>,
     /// Events by the thousand, from the ring buffer to the spool.
     pub burst: Option<Burst>,
 }

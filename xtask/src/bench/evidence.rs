@@ -2,6 +2,7 @@
 //! its own, and what it is compared with runs just before or after it on the same disk.
 
 use crate::{
+    build::{MEASURING, SELECTION},
     cache::{repository, target},
     run::{at_root, loudly, quietly, say},
 };
@@ -93,9 +94,8 @@ struct Written<'a> {
 /// Measures, prints, writes `out/bench-evidence.json`; whether everything could be measured.
 pub(super) fn run(entries: u64, json: bool) -> Result<bool> {
     let mut cargo = at_root("cargo");
-    cargo.args(["build", "--release", "--locked", "--workspace"]);
     // The workspace's features, so that nothing is built twice; of the programs only these.
-    cargo.args(["--example", "figures", "--example", "spool"]);
+    cargo.args(["build", "--release"]).args(SELECTION).args(MEASURING);
     if !loudly(&mut cargo)? {
         bail!("the programs that measure cannot be built: see above");
     }

@@ -38,7 +38,7 @@ struct Written<'a> {
 pub(super) fn run(kernel: Kernel, json: bool) -> Result<bool> {
     let job = Job::new(Task::Bench, TIMEOUT_S);
     let request = vm::Request { counts_instructions: true, ..vm::Request::new(job) };
-    let built = build::everything(setup::for_build()?)?;
+    let built = build::released(setup::for_build()?)?;
     let out = repository().join("out");
     let measured: Bench =
         vm::measure(kernel, &built, &request, &out.join("bench-kernel"), BENCH_FILE)?;
@@ -184,13 +184,20 @@ fn report(bench: &Bench, rows: &[Row]) -> String {
             burst.events, burst.spooled, burst.lost, burst.agent_instructions, burst.rss_kib
         );
     }
-    if bench.agent_each > 0 {
-        let _ = writeln!(
-            out,
-            "guard-agent itself ran {} instructions for each {} that it decided",
-            bench.agent_each,
-            name("open")
-        );
+    out += &ran(bench);
+    out
+}
+
+/// Who ran for an action that guard-agent decided, whoever ran most first.
+fn ran(bench: &Bench) -> String {
+    let mut out = String::new();
+    let mut ran: Vec<(&String, &u64)> = bench.ran_each.iter().collect();
+    ran.sort_by(|one, other| other.1.cmp(one.1).then(one.0.cmp(other.0)));
+    if !ran.is_empty() {
+        let _ = writeln!(out, "\nfor each {} that was decided, until all was quiet:", name("open"));
+    }
+    for (process, instructions) in ran {
+        let _ = writeln!(out, "{instructions:>12} {}", process.escape_debug());
     }
     out
 }
@@ -219,6 +226,7 @@ mod tests {
                 cost("open", Condition::Fanotify, 24_100),
             ],
             burst: Some(Burst { events: 10, lost: 1, spooled: 9, ..Burst::default() }),
+            ran_each: [("guard-agent".to_owned(), 7), ("\x1b[2J".to_owned(), 9)].into(),
             ..Bench::default()
         }
     }
@@ -233,6 +241,12 @@ mod tests {
         assert_eq!(ratio("P5"), Some(5.0));
         assert!(rows.iter().take_while(|row| !row.met).count() == 3, "P3, P5, one event lost");
         assert!(rows.iter().any(|row| row.id == "P8" && row.figure == 1.0 && !row.met));
+    }
+
+    #[test]
+    fn who_ran_most_is_named_first_and_in_visible_letters() {
+        let text = report(&bench(), &[]);
+        assert!(text.ends_with("           9 \\u{1b}[2J\n           7 guard-agent\n"), "{text}");
     }
 
     #[test]

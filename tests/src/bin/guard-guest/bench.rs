@@ -14,7 +14,7 @@ use crate::{
 };
 use guard_vm_wire::{BENCH_FILE, Bench, Burst, Condition, Cost, Report};
 use serde_json::Value;
-use std::{fs, path::Path, process::Command, thread, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, thread, time::Duration};
 
 const WORKLOAD: &str = "/usr/local/bin/guard-workload";
 /// Where the objects are: root's, so that a session could not have written a program there.
@@ -26,8 +26,10 @@ const BURST: usize = 100_000;
 const PAUSE: Duration = Duration::from_millis(500);
 /// More than guard-agent lets pass between two heartbeats.
 const HEARTBEATS: Duration = Duration::from_secs(60);
-/// Looks at guard-agent until it has nothing left to do.
+/// Looks at guard-agent until it has nothing left to do, and at all others before a measurement.
 const LOOKS_MAX: usize = 600;
+/// What all together may run between two looks while nobody is said to be busy, our own looks among it: a fiftieth.
+const QUIET: u64 = 10_000_000;
 
 /// Programs with a goal, and those of further families. `exec` comes first of all: its cost grows with what the
 /// parent has mapped, and each measurement is a process of its own.
@@ -49,25 +51,33 @@ pub(crate) fn run(ports: &mut Ports, kernel: &str) -> Result<(), Trouble> {
         Ok(times) => bench.nothing = cost("nothing", Condition::Native, times).median,
         Err(trouble) => bench.problems.push(format!("nothing: {trouble}")),
     }
-    for program in PROGRAMS {
-        ports.note(format!("measuring {program}, native"));
-        bench.take(program, Condition::Native, plain(program));
-    }
     for (program, condition) in PEERS {
         ports.note(format!("measuring {program}, {condition:?}"));
         let times = if condition == Condition::Fanotify {
             fanotify(program)
         } else {
-            workload(&["seccomp", program, &N.to_string(), &objects(program)])
+            quiet()
+                .and_then(|()| workload(&["seccomp", program, &N.to_string(), &objects(program)]))
         };
         bench.take(program, condition, times);
     }
+    // Last, so that nothing but Guard stands between these figures and those under Guard.
+    for program in PROGRAMS {
+        ports.note(format!("measuring {program}, native"));
+        bench.take(program, Condition::Native, plain(program));
+    }
     let mut stage = Stage { guard: Guard::start(false)? };
+    stage.guard.let_controller_wait()?;
     ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
     for program in PROGRAMS {
         ports.note(format!("measuring {program}, under Guard"));
         bench.take(program, Condition::Unlabelled, plain(program));
         labelled(&stage, program, &mut bench);
+    }
+    ports.note("measuring who runs for it");
+    match ran_each(&stage) {
+        Ok(ran) => bench.ran_each = ran,
+        Err(trouble) => bench.problems.push(format!("who runs: {trouble}")),
     }
     ports.note(format!("measuring {BURST} events"));
     match burst(&mut stage) {
@@ -130,8 +140,27 @@ fn make_objects() -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Waits until nobody runs but now and then. A kernel that has just booted tests its ciphers for seconds, and what
+/// a session did is told to the controller when it is over: whoever is measured meanwhile has to share the
+/// processor, a scheduler's slice of 0.7 ms at a time.
+fn quiet() -> Result<(), Trouble> {
+    let all = || ran().values().map(|(_, ran)| ran).sum::<u64>();
+    let mut before = all();
+    for _ in 0..LOOKS_MAX {
+        // An idle machine's clock jumps: this costs nothing.
+        thread::sleep(PAUSE);
+        let now = all();
+        if now.saturating_sub(before) < QUIET {
+            return Ok(());
+        }
+        before = now;
+    }
+    Err(format!("somebody is always busy: {:?}", ran()))
+}
+
 /// A process of nobody's session; the second pass counts, when all that can be cached by anybody is.
 fn plain(program: &str) -> Result<Vec<u64>, Trouble> {
+    quiet()?;
     let passes = workload(&["measure", program, &N.to_string(), "2", &objects(program)]);
     passes.map(|times| times.get(N..).unwrap_or_default().to_vec())
 }
@@ -166,13 +195,8 @@ fn labelled(stage: &Stage, program: &str, bench: &mut Bench) {
     let n = N.to_string();
     let directory = objects(program);
     let argv = [WORKLOAD, "measure", program, &n, "2", &directory];
-    let pid = stage.guard.agent_pid();
-    let before = on_cpu_ns(pid).unwrap_or(0);
-    let outcome = stage.start(Dev, &argv).and_then(scenario::Running::finish);
-    if program == "open" {
-        // The few actions by which the session starts are among them.
-        bench.agent_each = on_cpu_ns(pid).unwrap_or(0).saturating_sub(before) / N as u64;
-    }
+    let outcome =
+        quiet().and_then(|()| stage.start(Dev, &argv)).and_then(scenario::Running::finish);
     let times = outcome.and_then(|outcome| {
         times(&outcome.out).map_err(|trouble| format!("{trouble}, {:?}", outcome.err))
     });
@@ -184,6 +208,47 @@ fn labelled(stage: &Stage, program: &str, bench: &mut Bench) {
         }
         Err(trouble) => bench.take(program, Condition::First, Err(trouble)),
     }
+}
+
+/// What each process runs for one `open` that guard-agent decides: what a session that opens many has more than
+/// one that opens a single file, so that the session's start and end are not in it.
+fn ran_each(stage: &Stage) -> Result<BTreeMap<String, u64>, Trouble> {
+    let session = |n: usize| -> Result<BTreeMap<String, u64>, Trouble> {
+        let n = n.to_string();
+        quiet()?;
+        let before = ran();
+        let argv = [WORKLOAD, "measure", "open", &n, "1", &objects("open")];
+        stage.start(Dev, &argv)?.finish()?;
+        // The controller has its turn.
+        quiet()?;
+        let mut by_name = BTreeMap::new();
+        for (pid, (name, ran)) in ran() {
+            let earlier = before.get(&pid).map_or(0, |(_, ran)| *ran);
+            *by_name.entry(name).or_default() += ran.saturating_sub(earlier);
+        }
+        Ok(by_name)
+    };
+    // What is done once only is done by a first one.
+    session(N)?;
+    let (one, many) = (session(1)?, session(N)?);
+    let more = many.into_iter().map(|(process, ran)| {
+        let ran = ran.saturating_sub(one.get(&process).copied().unwrap_or(0));
+        (process, ran / (N as u64 - 1))
+    });
+    Ok(more.filter(|(_, ran)| *ran > 0).collect())
+}
+
+/// Name, and time on a CPU, of every process that there is. One that has ended ran for somebody else.
+fn ran() -> BTreeMap<u32, (String, u64)> {
+    let of = |process: &fs::DirEntry| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let name = fs::read_to_string(process.path().join("comm")).ok()?;
+        // The kernel's workers are called after what they do just then.
+        let name = if name.starts_with("kworker") { "kworker" } else { name.trim() };
+        Some((pid, (name.to_owned(), on_cpu_ns(pid).ok()?)))
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| of(&process)).collect()
 }
 
 /// As many small events as one session can cause: refused opens through io_uring. Without a controller, to

@@ -156,6 +156,25 @@ impl Guard {
         }
     }
 
+    /// The controller gets the processor only when nobody else wants it. Its place is on another host, where it
+    /// takes none of the time in which an action here is decided.
+    pub(crate) fn let_controller_wait(&self) -> Result<(), Trouble> {
+        let directory = format!("/proc/{}/task", self.controller.id());
+        let failed = |error: std::io::Error| format!("{directory}: {error}");
+        for task in fs::read_dir(&directory).map_err(failed)?.flatten() {
+            let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let parameters = libc::sched_param { sched_priority: 0 };
+            // SAFETY: whole parameters; the threads that it makes later inherit it.
+            if unsafe { libc::sched_setscheduler(tid, libc::SCHED_IDLE, &raw const parameters) } < 0
+            {
+                return Err(failed(std::io::Error::last_os_error()));
+            }
+        }
+        Ok(())
+    }
+
     /// `kill -9` of the controller.
     pub(crate) fn kill_controller(&mut self) {
         let _ = self.controller.kill();
