@@ -14,6 +14,7 @@ pub mod driver;
 pub mod engine;
 pub mod kernel;
 pub mod link;
+mod mounts;
 pub mod notify;
 pub mod selector;
 pub mod service;

@@ -24,8 +24,8 @@ pub mod siphash;
 pub const ABI_VERSION: u32 = 4;
 
 /// Version of what running sessions rest upon and every [`ABI_VERSION`] shares: the layouts of
-/// [`label::Label`], [`label::TaskKey`], [`label::SelectorKey`] and [`guardian::Guardian`], and the meaning of the counters, whose
-/// indices are never used again for something else. Part of the pin path
+/// [`label::Label`], [`label::TaskKey`], [`label::SelectorKey`] and [`guardian::Guardian`], and the meaning
+/// of the counters, whose indices are never used again for something else. Part of the pin path
 /// `/sys/fs/bpf/guard/state-<version>/`.
 ///
 /// A guard-agent that finds another version's refuses to start: sessions that run would be free. So new

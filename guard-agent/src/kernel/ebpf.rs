@@ -215,10 +215,8 @@ impl Kernel for Ebpf {
 
     fn mend(&mut self) -> Vec<Tampering> {
         let found = self.keeper.mend();
-        if !found.is_empty() {
-            self.seat.look();
-        }
-        if let Err(error) = self.seat.renew() {
+        let looked = if found.is_empty() { Ok(()) } else { self.seat.look() };
+        if let Err(error) = looked.and_then(|()| self.seat.renew()) {
             tracing::error!(error = %anyhow::Error::new(error), "no sign of life to the kernel");
         }
         found

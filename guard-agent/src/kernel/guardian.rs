@@ -2,84 +2,80 @@
 //! removes its pins.
 
 use super::{load::LoadError, sys::obj_get, wire::Wire};
+use crate::mounts::{MOUNTS, Mount, kernel_dev, mounts};
 use aya::maps::{Array, Map, MapData, MapError};
 use guard_common::guardian::{Guardian, MOUNTS_MAX};
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-/// Bits of a minor device number in the kernel's own `dev_t` (`include/linux/kdev_t.h`).
-const MINOR_BITS: u32 = 20;
 /// The map, and its pin in the state directory.
 pub(super) const MAP: &str = "GUARDIAN";
+
+/// The mounts of the host, which are others than guard-agent's own where that runs in a container.
+const HOST_MOUNTS: &str = "/proc/1/mountinfo";
 
 /// The guardian's entry in the kernel.
 pub(super) struct Seat {
     map: Array<MapData, Wire<Guardian>>,
-    pin: PathBuf,
     root: PathBuf,
-    protects: bool,
-    mountinfos: [String; 2],
+    guardian: Guardian,
 }
 
 impl Seat {
     /// Becomes the guardian of the pins below `root`, by the map that is pinned at `pin`.
     pub(super) fn take(pin: &Path, root: &Path, protects: bool) -> Result<Self, LoadError> {
-        let failed = |error: MapError| match error {
-            MapError::SyscallError(error)
-                if error.io_error.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                LoadError::Guarded { path: pin.to_owned() }
-            }
-            other => LoadError::Map { map: MAP, why: other.to_string() },
+        if refused(pin) {
+            return Err(LoadError::Guarded { path: pin.to_owned() });
+        }
+        let failed = |error: MapError| LoadError::Map { map: MAP, why: error.to_string() };
+        let map = MapData::from_pin(pin).and_then(Map::from_map_data).and_then(Array::try_from);
+        let guardian = Guardian {
+            tgid: std::process::id(),
+            protects: u32::from(protects),
+            ..Guardian::default()
         };
-        let map = MapData::from_pin(pin).map_err(|error| match error {
-            MapError::PinError { .. } if refused(pin) => {
-                LoadError::Guarded { path: pin.to_owned() }
-            }
-            other => failed(other),
-        })?;
-        let map = Map::from_map_data(map).and_then(Array::try_from).map_err(failed)?;
-        let (pin, root) = (pin.to_owned(), root.to_owned());
-        let mut seat = Self { map, pin, root, protects, mountinfos: mountinfos() };
-        seat.renew().map_err(|error| LoadError::Map { map: MAP, why: error.to_string() })?;
-        if protects && refused(&seat.pin) {
+        let mut seat = Self { map: map.map_err(failed)?, root: root.to_owned(), guardian };
+        let failed = |error: io::Error| LoadError::Map { map: MAP, why: error.to_string() };
+        seat.look().and_then(|()| seat.renew()).map_err(failed)?;
+        if protects && refused(pin) {
             // The kernel knows this process by another number, and would keep it out of its own maps.
             tracing::error!(
                 "guard-agent is not in the initial pid namespace (`hostPID: true` in Kubernetes): its maps \
                  and pins are not protected against other processes"
             );
-            seat.protects = false;
-            seat.renew().map_err(|error| LoadError::Map { map: MAP, why: error.to_string() })?;
+            seat.guardian.protects = 0;
+            seat.renew().map_err(failed)?;
         }
         Ok(seat)
     }
 
     /// Whether others are kept out.
     pub(super) const fn protects(&self) -> bool {
-        self.protects
+        self.guardian.protects != 0
     }
 
-    /// Looks where the pins are mounted: at the start, and after the file system was mounted anew.
-    pub(super) fn look(&mut self) {
-        self.mountinfos = mountinfos();
-    }
-
-    /// A sign of life, with where the pins are now.
-    pub(super) fn renew(&mut self) -> io::Result<()> {
+    /// Looks where the pins are: at the start, and after something was not in its place.
+    pub(super) fn look(&mut self) -> io::Result<()> {
         let directory = fs::metadata(&self.root)?;
         let dev = directory.dev();
-        let guardian = Guardian {
-            tgid: std::process::id(),
-            protects: u32::from(self.protects),
-            alive_ns: super::boottime_ns(),
-            pins_dev: u64::from(libc::major(dev)) << MINOR_BITS | u64::from(libc::minor(dev)),
-            pins_ino: directory.ino(),
-            mounts: ids_of(&self.mountinfos, dev),
-        };
-        self.map.set(0, Wire(guardian), 0).map_err(|error| io::Error::other(error.to_string()))
+        let guardian = &mut self.guardian;
+        guardian.pins_dev = kernel_dev(libc::major(dev), libc::minor(dev));
+        guardian.pins_ino = directory.ino();
+        // What cannot be read has none.
+        let all = [MOUNTS, HOST_MOUNTS].map(|path| mounts(path).unwrap_or_default());
+        guardian.mounts = ids_of(all.iter().flatten(), guardian.pins_dev);
+        Ok(())
+    }
+
+    /// A sign of life.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        self.guardian.alive_ns = super::boottime_ns();
+        let written = self.map.set(0, Wire(self.guardian), 0);
+        written.map_err(|error| io::Error::other(error.to_string()))
     }
 }
 
@@ -88,27 +84,10 @@ fn refused(pin: &Path) -> bool {
     obj_get(pin).is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
 }
 
-/// The mounts that guard-agent sees, and those of the host, which are others in a container. One that cannot
-/// be read has none.
-fn mountinfos() -> [String; 2] {
-    ["/proc/self/mountinfo", "/proc/1/mountinfo"]
-        .map(|path| fs::read_to_string(path).unwrap_or_default())
-}
-
-/// The ids of the mounts of a file system in some `/proc/PID/mountinfo`s, each once.
-fn ids_of(mountinfos: &[String], dev: u64) -> [u32; MOUNTS_MAX] {
-    let device = format!("{}:{}", libc::major(dev), libc::minor(dev));
-    let mut found: Vec<u32> = mountinfos
-        .iter()
-        .flat_map(|text| text.lines())
-        .filter_map(|line| {
-            let mut fields = line.split(' ');
-            let id = fields.next()?.parse().ok()?;
-            (fields.nth(1)? == device).then_some(id)
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
+/// The ids of the mounts of a file system, each once, as many as the kernel has room for.
+fn ids_of<'a>(mounts: impl Iterator<Item = &'a Mount>, dev: u64) -> [u32; MOUNTS_MAX] {
+    let of_it = mounts.filter(|mount| mount.dev == dev);
+    let found: BTreeSet<u32> = of_it.filter_map(|mount| u32::try_from(mount.id).ok()).collect();
     let mut ids = [0; MOUNTS_MAX];
     for (to, from) in ids.iter_mut().zip(found) {
         *to = from;
@@ -120,26 +99,23 @@ fn ids_of(mountinfos: &[String], dev: u64) -> [u32; MOUNTS_MAX] {
 mod tests {
     use super::*;
 
-    const OWN: &str = "\
-22 1 0:20 / /sys rw,relatime shared:7 - sysfs sysfs rw
-31 22 0:29 / /sys/fs/bpf rw,nosuid shared:11 - bpf bpf rw,mode=700
-40 22 0:290 / /x rw - tmpfs tmpfs rw
-";
+    fn mount(id: u64, minor: u32) -> Mount {
+        let (root, at, kind) = ("/".to_owned(), "/sys/fs/bpf".into(), "bpf".to_owned());
+        Mount { id, dev: kernel_dev(0, minor), root, at, kind }
+    }
 
     #[test]
     fn mounts_of_the_file_system_are_found_in_every_namespace_once() {
-        let host =
-            "31 22 0:29 / /sys/fs/bpf rw - bpf bpf rw\n77 22 0:29 /guard /mnt rw - bpf bpf rw\n";
-        let texts = [OWN.to_owned(), host.to_owned(), "rubbish\n".to_owned()];
-        assert_eq!(ids_of(&texts, libc::makedev(0, 29)), [31, 77, 0, 0]);
-        assert_eq!(ids_of(&texts, libc::makedev(0, 30)), [0; MOUNTS_MAX]);
+        let own = [mount(22, 20), mount(31, 29), mount(40, 290)];
+        let host = [mount(31, 29), mount(77, 29)];
+        let ids = |minor| ids_of(own.iter().chain(&host), kernel_dev(0, minor));
+        assert_eq!(ids(29), [31, 77, 0, 0]);
+        assert_eq!(ids(30), [0; MOUNTS_MAX]);
     }
 
     #[test]
     fn more_mounts_than_the_kernel_has_room_for_are_left_out() {
-        let lines =
-            (1..=MOUNTS_MAX + 2).map(|id| format!("{id} 1 0:29 / /m{id} rw - bpf bpf rw\n"));
-        let ids = ids_of(&[lines.collect()], libc::makedev(0, 29));
-        assert_eq!(ids, [1, 2, 3, 4]);
+        let all: Vec<_> = (1..=MOUNTS_MAX as u64 + 2).map(|id| mount(id, 29)).collect();
+        assert_eq!(ids_of(all.iter(), kernel_dev(0, 29)), [1, 2, 3, 4]);
     }
 }

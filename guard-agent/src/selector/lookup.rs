@@ -1,6 +1,7 @@
 //! What the kernel compares: a program's device and inode, a cgroup's id.
 
 use super::{Selector, SelectorError};
+use crate::mounts::{MOUNTS, Mount, mounts};
 use guard_common::label::{SELECT_CGROUP, SELECT_PROGRAM, SelectorKey};
 use std::{
     fs::{self, File},
@@ -9,45 +10,11 @@ use std::{
         fd::AsRawFd as _,
         unix::fs::{MetadataExt as _, PermissionsExt as _},
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-/// The mounts that this process sees.
-const MOUNTS: &str = "/proc/self/mountinfo";
-/// Bits of a minor device number in the kernel's own `dev_t` (`include/linux/kdev_t.h`); what stat(2)
-/// returns is packed otherwise.
-const MINOR_BITS: u32 = 20;
 /// The root of the cgroup tree: whoever is in no other.
 const ROOT_CGROUP: &str = "/";
-
-/// A line of mountinfo (Documentation/filesystems/proc.rst, 3.5).
-struct Mount {
-    id: u64,
-    /// Of the superblock: what an inode's `i_sb->s_dev` is, also where stat(2) makes numbers up (btrfs).
-    dev: u64,
-    root: String,
-    at: PathBuf,
-    kind: String,
-}
-
-fn mounts() -> io::Result<Vec<Mount>> {
-    Ok(fs::read_to_string(MOUNTS)?.lines().filter_map(mount).collect())
-}
-
-fn mount(line: &str) -> Option<Mount> {
-    let (mount, kind) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ');
-    let id = fields.next()?.parse().ok()?;
-    let (major, minor) = fields.nth(1)?.split_once(':')?;
-    let (major, minor): (u64, u64) = (major.parse().ok()?, minor.parse().ok()?);
-    Some(Mount {
-        id,
-        dev: major << MINOR_BITS | minor,
-        root: fields.next()?.to_owned(),
-        at: PathBuf::from(fields.next()?),
-        kind: kind.split(' ').next()?.to_owned(),
-    })
-}
 
 pub(super) fn program(selector: &Selector, path: &Path) -> Result<SelectorKey, SelectorError> {
     let advice = "install it first, or correct the path";
@@ -95,14 +62,15 @@ fn mount_of(file: &File) -> io::Result<Mount> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     let id: Option<u64> = id.and_then(|id| id.trim().parse().ok());
-    let mount = mounts()?.into_iter().find(|mount| Some(mount.id) == id);
+    let mount = mounts(MOUNTS)?.into_iter().find(|mount| Some(mount.id) == id);
     mount.ok_or_else(|| io::Error::other(format!("its mount {id:?} is not in {MOUNTS}")))
 }
 
 /// `path` is as in `/proc/PID/cgroup`, or below the directory where cgroup v2 is mounted.
 pub(super) fn cgroup(selector: &Selector, path: &Path) -> Result<SelectorKey, SelectorError> {
     let advice = "a cgroup must exist: start its unit first, or select by uid";
-    let found = mounts().map_err(|source| selector.missing(Path::new(MOUNTS), source, advice))?;
+    let found =
+        mounts(MOUNTS).map_err(|source| selector.missing(Path::new(MOUNTS), source, advice))?;
     let tree = found.into_iter().find(|mount| mount.kind == "cgroup2" && mount.root == "/");
     let Some(tree) = tree else {
         let problem =
@@ -136,16 +104,6 @@ fn is_own(inside: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mounts_device_is_packed_as_the_kernel_packs_it() {
-        let line = "36 35 98:1 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
-        let mount = mount(line).unwrap();
-        assert_eq!((mount.id, mount.dev), (36, 98 << 20 | 1));
-        assert_eq!((mount.root.as_str(), mount.kind.as_str()), ("/mnt1", "ext3"));
-        assert_eq!(mount.at, Path::new("/mnt2"));
-        assert!(super::mount("36 35 98 /a /b rw - ext3").is_none());
-    }
 
     #[test]
     fn a_file_is_found_on_its_mount() {

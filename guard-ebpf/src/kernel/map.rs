@@ -1,7 +1,10 @@
 //! Maps of BPF programs, as a hook is given them.
 
-use super::getters::{Raw, core_map_name};
-use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, programs::LsmContext};
+use super::{
+    getters::{Raw, core_map_name},
+    read_kernel_str,
+};
+use aya_ebpf::programs::LsmContext;
 
 /// A map, ours or anybody's.
 #[derive(Clone, Copy)]
@@ -23,7 +26,7 @@ impl BpfMap {
     /// Copies the name; returns its length with the NUL, or a negative errno.
     #[inline(always)]
     pub fn read_name(self, to: *mut u8, size: u32) -> i64 {
-        // SAFETY: a typed map pointer; the helper checks the source, the verifier `to` and `size`.
-        unsafe { bpf_probe_read_kernel_str(to.cast(), size, core_map_name(self.0)) }
+        // SAFETY: a typed map pointer; the name lies inside the map.
+        read_kernel_str(to, size, unsafe { core_map_name(self.0) }.cast())
     }
 }
