@@ -5,6 +5,7 @@
 //! runs and its working directory (for the policy), and command line, cgroup, capabilities and
 //! ancestors (for a person). The task is stopped, so these do not change while they are read.
 
+use crate::aside::{Aside, Reading};
 use guard_common::event::Header;
 use guard_model::{ProcessContext, ProcessNode, RawText};
 use std::{
@@ -12,6 +13,7 @@ use std::{
     io::Read as _,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Most bytes of one `/proc` file that are read: more than any line that a person reads.
@@ -44,18 +46,20 @@ impl ContextError {
 #[derive(Clone, Debug)]
 pub struct Proc {
     root: PathBuf,
+    command_lines: Arc<Aside>,
 }
 
 impl Default for Proc {
     fn default() -> Self {
-        Self { root: PathBuf::from("/proc") }
+        Self::new("/proc")
     }
 }
 
 impl Proc {
     /// With another root than `/proc`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let command_lines = Aside::new(|path| read(path).unwrap_or_default());
+        Self { root: root.into(), command_lines }
     }
 
     /// What the policy looks at: who, which program, where. Two links are read.
@@ -88,17 +92,23 @@ impl Proc {
     ) -> ProcessContext {
         let process = self.root.join(brief.pid.to_string());
         let status = read(&process.join("status")).unwrap_or_default();
+        let lines = self.command_lines.begin();
         ProcessContext {
-            cmdline: self.cmdline(brief.pid),
+            cmdline: self.cmdline_within(&lines, brief.pid),
             cgroup: cgroup(&read(&process.join("cgroup")).unwrap_or_default()),
             cap_eff: field(&status, "CapEff:").unwrap_or_default().to_owned(),
-            ancestors: self.ancestors(brief.pid, is_labelled),
+            ancestors: self.ancestors(&lines, brief.pid, is_labelled),
             ..brief.clone()
         }
     }
 
     /// The process and its ancestors, up to pid 1.
-    fn ancestors(&self, pid: u32, is_labelled: impl Fn(u32) -> bool) -> Vec<ProcessNode> {
+    fn ancestors(
+        &self,
+        lines: &Reading<'_>,
+        pid: u32,
+        is_labelled: impl Fn(u32) -> bool,
+    ) -> Vec<ProcessNode> {
         let mut nodes = Vec::new();
         let mut next = pid;
         while next != 0 && nodes.len() < ANCESTORS_MAX {
@@ -111,7 +121,7 @@ impl Proc {
                 ppid,
                 uid: number("Uid:").unwrap_or(u32::MAX),
                 exe: read_link(&process.join("exe")).unwrap_or_default(),
-                cmdline: self.cmdline(next),
+                cmdline: self.cmdline_within(lines, next),
                 labelled: is_labelled(next),
             });
             next = ppid;
@@ -119,10 +129,14 @@ impl Proc {
         nodes
     }
 
-    /// The command line of a process: its own claim.
+    /// The command line of a process: its own claim. Empty if it does not come (see [`Aside`]).
     #[must_use]
     pub fn cmdline(&self, pid: u32) -> Vec<RawText> {
-        let bytes = read(&self.root.join(pid.to_string()).join("cmdline")).unwrap_or_default();
+        self.cmdline_within(&self.command_lines.begin(), pid)
+    }
+
+    fn cmdline_within(&self, lines: &Reading<'_>, pid: u32) -> Vec<RawText> {
+        let bytes = lines.read(self.root.join(pid.to_string()).join("cmdline"));
         let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
         if bytes.is_empty() {
             return Vec::new();

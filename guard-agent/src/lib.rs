@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
+mod aside;
 pub mod clock;
 pub mod context;
 pub mod decide;
