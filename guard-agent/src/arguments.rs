@@ -58,6 +58,10 @@ pub(crate) struct Args {
     /// Write all evidence that this host still has to stdout as NDJSON, and exit.
     #[arg(long)]
     pub(crate) export_evidence: bool,
+    /// Hash (SHA-256) every program that a session executes, for evidence and approvers; a policy that reads
+    /// `context.sha256` has it done anyway. The kernel reads the whole file at each exec.
+    #[arg(long)]
+    pub(crate) hash_programs: bool,
     /// Let other processes of root change Guard's maps and remove its pins, as a bpftool up to 7.5 wants that
     /// lists maps, or a debugger of guard-agent.
     #[arg(long)]

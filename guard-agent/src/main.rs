@@ -87,6 +87,7 @@ fn config(args: Args) -> Result<Config> {
             hash_key: rand::random(),
             // Filled in from the policy.
             policy_epoch: 0,
+            hash_content: args.hash_programs,
             danger_no_self_protection: args.danger_no_self_protection,
             danger_pin_version: args.danger_pin_version,
         },

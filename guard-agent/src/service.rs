@@ -199,7 +199,8 @@ async fn load_and_run(
 ) -> Result<(), AgentError> {
     let state = State::open(&config.state_dir)?;
     let policy_epoch = policy_epoch(config.policy.digest());
-    let ebpf = EbpfConfig { policy_epoch, ..config.ebpf.clone() };
+    let hash_content = config.ebpf.hash_content || config.policy.reads_content();
+    let ebpf = EbpfConfig { policy_epoch, hash_content, ..config.ebpf.clone() };
     let (kernel, mut events, coverage) = Ebpf::load(&ebpf)?;
     run_with(config, state, (kernel, &mut events, coverage), beside, shutdown).await
 }

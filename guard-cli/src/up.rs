@@ -232,6 +232,7 @@ impl Up {
                 hash_key: rand::random(),
                 // Filled in from the policy.
                 policy_epoch: 0,
+                hash_content: false,
                 danger_no_self_protection: false,
                 danger_pin_version: None,
             },

@@ -6,10 +6,10 @@
 
 use crate::{
     event::{
-        ARG_BYTES, ARGV_BYTES, COMM_BYTES, EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXECUTED,
-        EVENT_EXIT, EVENT_EXPIRED, EVENT_FORK, EVENT_HELD, EVENT_REFUSED, EVENT_SELECTED,
-        EVENT_TAMPER, ExecBody, FileBody, ForkBody, Header, NAME_BYTES, OutcomeBody, PATH_BYTES,
-        PairBody, PlainBody, SelectedBody,
+        ARG_BYTES, ARGV_BYTES, COMM_BYTES, CONTENT_BYTES, CONTENT_SHA256, CONTENT_UNKNOWN,
+        EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXECUTED, EVENT_EXIT, EVENT_EXPIRED, EVENT_FORK,
+        EVENT_HELD, EVENT_REFUSED, EVENT_SELECTED, EVENT_TAMPER, ExecBody, FileBody, ForkBody,
+        Header, NAME_BYTES, OutcomeBody, PATH_BYTES, PairBody, PlainBody, SelectedBody,
     },
     guardian::{TAMPER_NAME_BYTES, TamperBody},
     hold::{
@@ -117,6 +117,8 @@ pub enum HeldObject<'a> {
         argv_flags: u32,
         /// Bits of `ENVIRONMENT_NAMES`.
         environment: u32,
+        /// SHA-256 of the content, if it was hashed.
+        content: Option<&'a [u8; CONTENT_BYTES]>,
         /// Owner of the file.
         owner_uid: u32,
         /// `i_mode`.
@@ -347,12 +349,22 @@ fn exec<'a>(reader: &mut Reader<'a>) -> Result<(u64, HeldObject<'a>), DecodeErro
     let (deadline_ns, path_len) = (reader.u64()?, reader.u64()?);
     let (argc, argv_len, argv_flags, environment) =
         (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+    let (content_kind, _pad) = (reader.u32()?, reader.u32()?);
+    let content = reader.take(CONTENT_BYTES)?.first_chunk();
+    let content = match content_kind {
+        CONTENT_UNKNOWN => None,
+        CONTENT_SHA256 => content,
+        other => {
+            return Err(DecodeError::Invalid { field: "content_kind", value: other.into() });
+        }
+    };
     let path = path(reader.take(PATH_BYTES)?, path_len)?;
     let argv = reader
         .take(ARGV_BYTES + ARG_BYTES)?
         .get(..argv_len as usize)
         .ok_or(DecodeError::Invalid { field: "argv_len", value: argv_len.into() })?;
-    let object = HeldObject::Exec { path, argv, argc, argv_flags, environment, owner_uid, mode };
+    let object =
+        HeldObject::Exec { path, argv, argc, argv_flags, environment, content, owner_uid, mode };
     Ok((deadline_ns, object))
 }
 
@@ -418,7 +430,7 @@ const _: () = {
     // `decode` reads field by field: these sizes are what it walks.
     assert!(size_of::<PlainBody>() >= size_of::<ActionKey>() + 12);
     assert!(
-        size_of::<ExecBody>() == size_of::<ActionKey>() + 40 + PATH_BYTES + ARGV_BYTES + ARG_BYTES
+        size_of::<ExecBody>() == size_of::<ActionKey>() + 80 + PATH_BYTES + ARGV_BYTES + ARG_BYTES
     );
     assert!(size_of::<FileBody>() == size_of::<ActionKey>() + 32 + PATH_BYTES + NAME_BYTES);
     assert!(size_of::<PairBody>() == size_of::<FileBody>() + 8 + PATH_BYTES + NAME_BYTES);
@@ -477,6 +489,27 @@ mod tests {
         let bad = u32::try_from(ARGV_BYTES + ARG_BYTES + 1).unwrap();
         bytes[HEADER + 188..HEADER + 192].copy_from_slice(&bad.to_ne_bytes());
         let expected = DecodeError::Invalid { field: "argv_len", value: bad.into() };
+        assert_eq!(decode(&bytes), Err(expected));
+    }
+
+    #[test]
+    fn content_of_a_kind_that_is_none_is_refused_and_unknown_content_is_never_zeros() {
+        let mut bytes = header_bytes(EVENT_HELD, HEADER as u32);
+        bytes.resize(HEADER + size_of::<ExecBody>(), 0);
+        let len = u32::try_from(bytes.len()).unwrap();
+        bytes[4..8].copy_from_slice(&len.to_ne_bytes());
+        bytes[HEADER + 16..HEADER + 20].copy_from_slice(&KIND_EXEC.to_ne_bytes());
+        bytes[HEADER + 208..HEADER + 240].fill(7);
+        for (kind, expected) in [(CONTENT_UNKNOWN, None), (CONTENT_SHA256, Some(&[7; 32]))] {
+            bytes[HEADER + 200..HEADER + 204].copy_from_slice(&kind.to_ne_bytes());
+            let Ok(Record { body: Body::Held(held), .. }) = decode(&bytes) else {
+                panic!("{kind}")
+            };
+            let HeldObject::Exec { content, .. } = held.object else { panic!("{kind}") };
+            assert_eq!(content, expected);
+        }
+        bytes[HEADER + 200..HEADER + 204].copy_from_slice(&2u32.to_ne_bytes());
+        let expected = DecodeError::Invalid { field: "content_kind", value: 2 };
         assert_eq!(decode(&bytes), Err(expected));
     }
 

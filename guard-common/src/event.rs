@@ -106,11 +106,27 @@ pub struct ExecBody {
     pub argv_flags: u32,
     /// Which of [`ENVIRONMENT_NAMES`] are set, one bit each; [`ENVIRONMENT_UNKNOWN`].
     pub environment: u32,
+    /// What `content` is: [`CONTENT_UNKNOWN`], [`CONTENT_SHA256`].
+    pub content_kind: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
+    /// SHA-256 of the file's content, or zeros.
+    pub content: [u8; CONTENT_BYTES],
     /// Path from the task's root.
     pub path: [u8; PATH_BYTES],
     /// NUL-terminated arguments, as read from user memory at the hook (see H12).
     pub argv: [u8; ARGV_BYTES + ARG_BYTES],
 }
+
+/// Bytes of a SHA-256.
+pub const CONTENT_BYTES: usize = 32;
+/// The content was not hashed: nobody asked for it ([`crate::hold::Config::hash_content`]), or it could not be.
+pub const CONTENT_UNKNOWN: u32 = 0;
+/// The content's SHA-256 is known.
+pub const CONTENT_SHA256: u32 = 1;
+/// A longer file's content stays unknown, bytes: the kernel hashes in the system call, and a thread that does so
+/// takes no signal. The largest programs of agents are 250 MB; 512 MiB take a second or two.
+pub const CONTENT_MAX: u64 = 512 << 20;
 
 /// `argv` is longer than the record.
 pub const ARGV_CUT: u32 = 1;
@@ -275,9 +291,11 @@ const _: () = {
     assert!(offset_of!(ExecBody, argv_len) == 188);
     assert!(offset_of!(ExecBody, argv_flags) == 192);
     assert!(offset_of!(ExecBody, environment) == 196);
-    assert!(offset_of!(ExecBody, path) == 200);
-    assert!(offset_of!(ExecBody, argv) == 200 + PATH_BYTES);
-    assert!(size_of::<ExecBody>() == 200 + PATH_BYTES + ARGV_BYTES + ARG_BYTES);
+    assert!(offset_of!(ExecBody, content_kind) == 200);
+    assert!(offset_of!(ExecBody, content) == 208);
+    assert!(offset_of!(ExecBody, path) == 240);
+    assert!(offset_of!(ExecBody, argv) == 240 + PATH_BYTES);
+    assert!(size_of::<ExecBody>() == 240 + PATH_BYTES + ARGV_BYTES + ARG_BYTES);
     assert!(offset_of!(FileBody, path_len) == 176);
     assert!(offset_of!(FileBody, name_len) == 184);
     assert!(offset_of!(FileBody, components_len) == 188);

@@ -339,6 +339,10 @@ pub struct Config {
     /// 1 where the kernel loses a task's storage when a fork of it fails: labels are kept twice then
     /// (map `BACKUPS`).
     pub backups: u32,
+    /// 1: the content of what is executed is hashed, as the policy reads it.
+    pub hash_content: u32,
+    /// Keeps the layout free of implicit padding.
+    pub _pad: u32,
 }
 
 /// Ten minutes (H6).
@@ -386,8 +390,9 @@ const _: () = {
     assert!(offset_of!(DecisionKey, policy_epoch) == 8);
     assert!(offset_of!(DecisionKey, kind) == 12);
     assert!(offset_of!(DecisionKey, hash) == 16);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Config>() == 40);
     assert!(offset_of!(Config, policy_epoch) == 24);
+    assert!(offset_of!(Config, hash_content) == 32);
     assert!(offset_of!(Config, hold_ttl_ns) == 0);
     assert!(offset_of!(Config, hash_key) == 8);
 };

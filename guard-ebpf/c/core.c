@@ -32,6 +32,7 @@ struct inode {
 	kgid_t i_gid;
 	struct super_block *i_sb;
 	u64 i_ino;
+	long long i_size;
 	u32 i_nlink;
 	u32 i_generation;
 } CORE;
@@ -198,6 +199,7 @@ struct socket {
 
 GETTER u32 core_inode_dev(struct inode *i) { return i->i_sb->s_dev; }
 GETTER u64 core_inode_ino(struct inode *i) { return i->i_ino; }
+GETTER u64 core_inode_size(struct inode *i) { return i->i_size; }
 GETTER u32 core_inode_generation(struct inode *i) { return i->i_generation; }
 GETTER u32 core_inode_uid(struct inode *i) { return i->i_uid.val; }
 GETTER u32 core_inode_gid(struct inode *i) { return i->i_gid.val; }
@@ -226,6 +228,7 @@ GETTER u32 core_inode_nlink(struct inode *i) { return i->i_nlink; }
 // 0 if it is of pidfs.
 GETTER u64 core_inode_not_pidfs(struct inode *i) { return i->i_sb->s_magic ^ 0x50494446; }
 GETTER u32 core_inode_is_procfs(struct inode *i) { return i->i_sb->s_magic == 0x9fa0; }
+GETTER u32 core_inode_is_fuse(struct inode *i) { return i->i_sb->s_magic == 0x65735546; }
 GETTER u32 core_inode_is_bpffs(struct inode *i) { return i->i_sb->s_magic == 0xcafe4a11; }
 
 GETTER struct inode *core_file_inode(struct file *f) { return f->f_inode; }

@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use guard_common::{
     counter::COUNTERS as COUNTER_ENTRIES,
-    event::RING_BYTES,
+    event::{ARG_BYTES, ARGV_BYTES, CONTENT_BYTES, RING_BYTES},
     guardian::Guardian,
     hold::{
         ActionKey, Config, DECISIONS_MAX, DecisionKey, GRANTS_MAX, Grant, HOLDS_MAX, HoldRecord,
@@ -125,6 +125,15 @@ pub struct ExecCheck {
     pub environment: u32,
     /// `ARGV_*`.
     pub argv_flags: u32,
+    /// Arguments in `argv`.
+    pub argc: u32,
+    /// Bytes in `argv`.
+    pub argv_len: u32,
+    /// `CONTENT_*`, of `content`.
+    pub content_kind: u32,
+    pub _pad_content: u32,
+    /// SHA-256 of the image.
+    pub content: [u64; CONTENT_BYTES / 8],
     /// Bytes of argv[0] with its NUL.
     pub first_len: u32,
     /// Bytes of argv that are known, from argv[0] on.
@@ -143,7 +152,13 @@ pub struct ExecCheck {
     pub hashing: HashWork,
     /// A look at the new stack that is under way.
     pub walking: StackWork,
+    /// The arguments, one after the other, each with its NUL. They wait here for their record: what reads them may
+    /// sleep for as long as another thread of the session likes, and no room in the ring buffer may be taken then.
+    pub argv: [u8; ARGV_BYTES + ARG_BYTES],
 }
+
+/// What 7.x can allocate where these are made: no more than two pages, with the kernel's own head.
+const _: () = assert!(size_of::<Passes>() <= 8192 - 128);
 
 /// One image of an exec chain.
 #[repr(C)]

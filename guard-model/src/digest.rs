@@ -66,6 +66,10 @@ fn canonical_action(action: &Action, part: &mut impl FnMut(&[u8])) {
             for name in environment {
                 part(name.as_bytes());
             }
+            // At the end and only where it is known: what was decided before there were any has the digest that it had.
+            if let Some(sha256) = &program.sha256 {
+                part(sha256.as_bytes());
+            }
         }
         Action::Open { file, access } | Action::Receive { file, access } => {
             canonical_file(file, part);
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_a_byte_between_arguments_changes_the_digest() {
+    fn moving_a_byte_between_arguments_and_another_content_change_the_digest() {
         let exec = |argv: &[&str]| {
             let Action::Open { file, .. } = open("/bin/x", 1, true) else { unreachable!() };
             Action::Exec {
@@ -215,6 +219,10 @@ mod tests {
             }
         };
         let process = ProcessContext::default();
+        let mut hashed = exec(&["x"]);
+        let Action::Exec { program, .. } = &mut hashed else { unreachable!() };
+        program.sha256 = Some("ab".repeat(32));
+        assert_ne!(digest(3, &process, &exec(&["x"])), digest(3, &process, &hashed));
         assert_ne!(
             digest(3, &process, &exec(&["x", "ab", "c"])),
             digest(3, &process, &exec(&["x", "a", "bc"]))

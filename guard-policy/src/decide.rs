@@ -144,6 +144,12 @@ impl Policy {
         self.place_readers.concern(&NAMES.action(action.name()))
     }
 
+    /// Whether a statement reads the content's hash of what is executed: then the kernel has to make it.
+    #[must_use]
+    pub fn reads_content(&self) -> bool {
+        self.reads_content
+    }
+
     /// Cedar skips a statement that fails to evaluate; Guard denies: it could have been a forbid.
     fn failed(&self, response: &Response) -> Option<Outcome> {
         let error = response.diagnostics().errors().next()?;
@@ -187,6 +193,17 @@ impl Policy {
                 "the arguments could not be read completely, and the policy depends on arguments"
                     .to_owned(),
             ),
+            // What loads a program is opened by the kernel itself, where nothing can be hashed: `context.loader` says so.
+            (Action::Exec { program, loader: false, .. }, None)
+                if self.reads_content && program.sha256.is_none() =>
+            {
+                (
+                    "guard:content-unknown",
+                    "the program's content could not be hashed (see `sha256` in docs/policy.md), and the policy \
+                     depends on it"
+                        .to_owned(),
+                )
+            }
             _ => return None,
         };
         Some(PolicyStatement {

@@ -307,7 +307,7 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
             loader,
             gains,
             environment,
-            program: _,
+            program,
         } => {
             let exact: Vec<String> = argv.iter().map(RawText::to_exact).collect();
             let names = environment.iter().map(|name| text(name));
@@ -321,6 +321,7 @@ fn context_of(attempt: &Attempt<'_>) -> Vec<(String, RestrictedExpression)> {
                 ("loader", flag(*loader)),
                 ("gains", flag(*gains)),
                 ("environment", RestrictedExpression::new_set(names)),
+                ("sha256", text(program.sha256.as_deref().unwrap_or_default())),
             ]);
         }
         Action::Map { unnamed, writable, program: _ } => {

@@ -60,6 +60,8 @@ pub struct Policy {
     pub(crate) annotations: Vec<Annotations>,
     /// Some statement reads `argv0`, `args` or `argc`.
     pub(crate) reads_argv: bool,
+    /// Some statement reads `sha256`.
+    pub(crate) reads_content: bool,
     /// Statements that read what a process runs or where it works.
     pub(crate) place_readers: ActionScopes,
     /// Some statement names the action `approve`, so one must permit it.
@@ -136,6 +138,7 @@ struct Loader {
     annotations: Vec<Annotations>,
     ids: BTreeSet<String>,
     reads_argv: bool,
+    reads_content: bool,
     place_readers: ActionScopes,
     rules_approval: bool,
 }
@@ -279,6 +282,7 @@ impl Loader {
         if ["exe", "cwd"].iter().any(|name| found.attributes.contains(*name)) {
             self.place_readers.add(&policy.action_constraint());
         }
+        self.reads_content |= found.attributes.contains("sha256");
         self.reads_argv |=
             ["argv0", "args", "argc"].iter().any(|name| found.attributes.contains(*name));
     }
@@ -317,6 +321,7 @@ impl Loader {
             statements: self.statements,
             annotations: self.annotations,
             reads_argv: self.reads_argv,
+            reads_content: self.reads_content,
             place_readers: self.place_readers,
             rules_approval: self.rules_approval,
             sources: sources.to_vec(),

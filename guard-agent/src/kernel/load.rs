@@ -58,6 +58,8 @@ pub struct EbpfConfig {
     pub hash_key: [u64; 2],
     /// Number of the policy in force: another number empties the kernel's decision cache.
     pub policy_epoch: u32,
+    /// The kernel hashes the content of what sessions execute.
+    pub hash_content: bool,
     /// Other processes may change Guard's maps and remove its pins.
     pub danger_no_self_protection: bool,
     /// Tests only: pin as if these programs were of another ABI.
@@ -396,9 +398,10 @@ fn configure(config: &EbpfConfig, map: Map) -> Result<(), LoadError> {
     let Wire(old) = map.get(&0, 0).map_err(|error| failed(chain(&error)))?;
     // Pending holds were made with the old key.
     let hash_key = if old.hash_key == [0, 0] { config.hash_key } else { old.hash_key };
-    let EbpfConfig { hold_ttl_ns, policy_epoch, .. } = *config;
+    let EbpfConfig { hold_ttl_ns, policy_epoch, hash_content, .. } = *config;
     let backups = u32::from(loses_task_storage(&release()));
-    let new = Config { hold_ttl_ns, hash_key, policy_epoch, backups };
+    let hash_content = hash_content.into();
+    let new = Config { hold_ttl_ns, hash_key, policy_epoch, backups, hash_content, _pad: 0 };
     map.set(0, Wire(new), 0).map_err(|error| failed(chain(&error)))
 }
 

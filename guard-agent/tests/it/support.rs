@@ -218,6 +218,7 @@ impl Agent {
                 hold_ttl_ns: 0,
                 hash_key: [0; 2],
                 policy_epoch: 0,
+                hash_content: false,
                 danger_no_self_protection: false,
                 danger_pin_version: None,
             },

@@ -5,8 +5,11 @@
 //! read, and where it was put before the hook. A script's interpreter has lost argv[0] by then and has
 //! others instead, so the rest has a hash of its own.
 //!
-//! The loops keep their state in the record and in the thread's storage, whose content the verifier
-//! does not follow: on the stack every turn would be another program to it.
+//! Reading user memory can last: a page may be one that another thread of the session hands in when it likes
+//! (userfaultfd, a hole that is being punched). So everything is read into the thread's storage first, and only then
+//! room is taken in the ring buffer, where an unfinished record keeps all that follow it from guard-agent.
+//! The loops keep their state there too, whose content the verifier does not follow: on the stack every turn would be
+//! another program to it.
 
 use crate::{
     kernel::{Task, read_kernel, read_user, read_user_text, read_user_word, repeat},
@@ -14,7 +17,7 @@ use crate::{
 };
 use core::ptr::addr_of_mut;
 use guard_common::{
-    event::{ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_MAX, ARGV_UNREADABLE, ExecBody},
+    event::{ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_MAX, ARGV_UNREADABLE},
     siphash::SipHash,
 };
 
@@ -27,22 +30,22 @@ const WORDS_MAX: u32 = ((ARGV_BYTES + ARG_BYTES) / 8) as u32;
 /// cut.
 ///
 /// # Safety
-/// `body` must be a ring buffer reservation, `check` the thread's own.
+/// `check` must be the thread's own.
 #[inline(always)]
-pub unsafe fn read(task: Task, body: *mut ExecBody, check: *mut ExecCheck) {
+pub unsafe fn read(task: Task, check: *mut ExecCheck) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*body).argc = 0;
-        (*body).argv_len = 0;
-        (*body).argv_flags = 0;
+        (*check).argc = 0;
+        (*check).argv_len = 0;
+        (*check).argv_flags = 0;
         (*check).first_len = 0;
         (*check).sure_len = 0;
         let Some(table) = task.exec_argv() else {
-            (*body).argv_flags = ARGV_UNREADABLE;
+            (*check).argv_flags = ARGV_UNREADABLE;
             return;
         };
         if table != 0 {
-            let mut reading = Reading { table, body, check };
+            let mut reading = Reading { table, check };
             repeat(ARGV_MAX as u32 + 1, read_arg, &mut reading);
         }
     }
@@ -51,42 +54,41 @@ pub unsafe fn read(task: Task, body: *mut ExecBody, check: *mut ExecCheck) {
 /// What [`read_arg`] works on.
 struct Reading {
     table: u64,
-    body: *mut ExecBody,
     check: *mut ExecCheck,
 }
 
 /// One turn of the loop in [`read`]; as a callback, the verifier looks at it once.
 extern "C" fn read_arg(index: u64, reading: &mut Reading) -> i64 {
-    let (body, check) = (reading.body, reading.check);
+    let check = reading.check;
     // SAFETY: the promise of `read`.
     unsafe {
         let Some(pointer) = read_user_word(reading.table.wrapping_add(index * 8)) else {
-            (*body).argv_flags |= ARGV_UNREADABLE;
+            (*check).argv_flags |= ARGV_UNREADABLE;
             return 1;
         };
         if pointer == 0 {
             return 1;
         }
-        let at = core::hint::black_box(u64::from((*body).argv_len));
+        let at = core::hint::black_box(u64::from((*check).argv_len));
         if index >= ARGV_MAX as u64 || at >= ARG_AT_MAX as u64 {
-            (*body).argv_flags |= ARGV_CUT;
+            (*check).argv_flags |= ARGV_CUT;
             return 1;
         }
-        let slot = addr_of_mut!((*body).argv).cast::<u8>().add(at as usize);
+        let slot = addr_of_mut!((*check).argv).cast::<u8>().add(at as usize);
         let len = read_user_text(slot, ARG_BYTES as u32, pointer);
         if len <= 0 || len > ARG_BYTES as i64 {
-            (*body).argv_flags |= ARGV_UNREADABLE;
+            (*check).argv_flags |= ARGV_UNREADABLE;
             return 1;
         }
         let end = (at as i64 + len) as u32;
-        (*body).argv_len = end;
-        (*body).argc += 1;
+        (*check).argv_len = end;
+        (*check).argc += 1;
         if index == 0 {
             (*check).first_len = len as u32;
         }
         if len == ARG_BYTES as i64 {
             // Its NUL is ours.
-            (*body).argv_flags |= ARGV_CUT;
+            (*check).argv_flags |= ARGV_CUT;
             (*check).sure_len = end - 1;
             return 1;
         }
@@ -96,20 +98,16 @@ extern "C" fn read_arg(index: u64, reading: &mut Reading) -> i64 {
 }
 
 /// Keyed hash of what [`read`] has read, with its flags (a cut argv never equals a whole one), with
-/// the bits of the environment, and with `changed_ns` of the file: what was written to after a decision
-/// is another program. `None`: not to be had.
+/// the bits of the environment, with `changed_ns` of the file and with its content's hash, if one was made: what was
+/// written to after a decision is another program. `None`: not to be had.
 ///
 /// # Safety
 /// As for [`read`], which has been called.
 #[inline(always)]
-pub unsafe fn hash(
-    body: *mut ExecBody,
-    check: *mut ExecCheck,
-    changed_ns: u64,
-) -> Option<[u64; 2]> {
+pub unsafe fn hash(check: *mut ExecCheck, changed_ns: u64) -> Option<[u64; 2]> {
     // SAFETY: the caller's promise.
     unsafe {
-        let from = addr_of_mut!((*body).argv) as u64;
+        let from = addr_of_mut!((*check).argv) as u64;
         (*check).hashing.user = 0;
         let both = both(check, from)?;
         (*check).first = both[0];
@@ -117,8 +115,10 @@ pub unsafe fn hash(
         let [first, rest] = both;
         let state = SipHash::new(config()?.hash_key);
         let state = state.word(first[0]).word(first[1]).word(rest[0]).word(rest[1]);
-        let lengths = u64::from((*body).argv_len) | u64::from((*body).argc) << 32;
-        let flags = u64::from((*body).argv_flags) | u64::from((*check).environment) << 32;
+        let lengths = u64::from((*check).argv_len) | u64::from((*check).argc) << 32;
+        let flags = u64::from((*check).argv_flags) | u64::from((*check).environment) << 32;
+        let [a, b, c, d] = (*check).content;
+        let state = state.word(a).word(b).word(c).word(d).word((*check).content_kind.into());
         Some(state.word(changed_ns).word(lengths).finish(flags))
     }
 }

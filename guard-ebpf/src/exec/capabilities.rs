@@ -4,6 +4,7 @@
 //! its loader were decided; until then the exec can still fail like any other.
 
 use super::{
+    content,
     loader::describe_bare,
     passes::{settle, slot},
 };
@@ -15,6 +16,7 @@ use crate::{
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
+use core::ptr::addr_of;
 use guard_common::{
     event::{ARGV_UNREADABLE, ExecBody},
     hold::{ACCESS_FILE_CAPABILITIES, ACCESS_GAINS, KIND_EXEC},
@@ -49,8 +51,11 @@ fn try_bprm_creds_from_file(ctx: &LsmContext) -> Verdict {
     [key.object[3], key.object[4]] = [inode.changed_ns(), gained];
     let verdict = hold::answer(task, &label, &key, |body: *mut ExecBody| {
         // The arguments were told with the image; a policy that reads them may not take them for none.
-        // SAFETY: a fresh reservation.
-        unsafe { describe_bare(body, file, ARGV_UNREADABLE) };
+        // SAFETY: a fresh reservation, and the thread's own slot: the image that it was decided on.
+        unsafe {
+            describe_bare(body, file, ARGV_UNREADABLE);
+            content::copy(body, addr_of!((*passes).check));
+        }
     });
     settle(passes, &key, verdict)
 }

@@ -2,7 +2,10 @@
 //! check and before the point of no return, without a check of its own. So it is decided where it is
 //! opened.
 
-use super::passes::{passed, settle, slot};
+use super::{
+    content,
+    passes::{passed, settle, slot},
+};
 use crate::{
     cache,
     file::set_file,
@@ -68,6 +71,7 @@ pub unsafe fn describe_bare(body: *mut ExecBody, file: File, argv_flags: u32) {
         (*body).argv_len = 0;
         (*body).argv_flags = argv_flags;
         (*body).environment = 0;
+        content::none(body);
         let path = addr_of_mut!((*body).path).cast();
         (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
     }

@@ -3,6 +3,7 @@
 mod argv;
 mod capabilities;
 pub mod commit;
+mod content;
 mod environment;
 mod loader;
 mod passes;
@@ -10,17 +11,16 @@ mod passes;
 use crate::{
     cache,
     file::set_file,
-    hold::{self, Ruling},
-    kernel::{Bprm, Task},
+    hold,
+    kernel::{Bprm, File, Task, read_kernel},
     lineage::label_of,
-    maps::{EVENTS, ExecCheck, Passes},
-    record::Record,
+    maps::{ExecCheck, Passes},
     verdict::{Verdict, bounded},
 };
-use aya_ebpf::{macros::lsm, maps::ring_buf::RingBufEntry, programs::LsmContext};
+use aya_ebpf::{macros::lsm, programs::LsmContext};
 use core::ptr::{addr_of, addr_of_mut};
 use guard_common::{
-    event::{ARGV_CUT, ARGV_UNREADABLE, ExecBody, PATH_BYTES},
+    event::{ARG_BYTES, ARGV_BYTES, ARGV_CUT, ARGV_UNREADABLE, ExecBody, PATH_BYTES},
     hold::{ACCESS_GAINS, ACCESS_INTERPRETER, ACCESS_UNNAMED, KIND_EXEC},
     label::Label,
 };
@@ -41,30 +41,19 @@ fn try_bprm_check(ctx: &LsmContext) -> Verdict {
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let Some(passes) = slot(task) else { return Verdict::Deny };
     let bprm = Bprm::arg(ctx, 0);
-    // argv is part of the key, and is read into the record: the reservation comes first.
-    let Some(mut entry) = EVENTS.reserve::<Record<ExecBody>>(0) else {
-        return hold::refuse_unannounced();
-    };
-    // SAFETY: a fresh reservation of exactly this type, and the thread's own slot.
+    // SAFETY: the thread's own slot.
     unsafe {
-        let body = addr_of_mut!((*entry.as_mut_ptr()).body);
         let check = addr_of_mut!((*passes).check);
-        (*check).known = describe(task, bprm, body, check);
+        (*check).known = describe(task, bprm, check);
     }
-    judge(task, &label, bprm, passes, entry)
+    judge(task, &label, bprm, passes)
 }
 
 /// Answers an exec that has been described.
 ///
 /// This and [`describe`] are not inlined: up to 6.1 the loops of both do not fit on one stack.
 #[inline(never)]
-fn judge(
-    task: Task,
-    label: &Label,
-    bprm: Bprm,
-    passes: *mut Passes,
-    mut entry: RingBufEntry<Record<ExecBody>>,
-) -> Verdict {
+fn judge(task: Task, label: &Label, bprm: Bprm, passes: *mut Passes) -> Verdict {
     let (file, inode) = (bprm.file(), bprm.file().inode());
     // SAFETY: a slot that only this thread touches; to the verifier these are numbers that it knows
     // nothing of.
@@ -75,55 +64,67 @@ fn judge(
     let mut key = hold::key(task, KIND_EXEC, access, environment);
     set_file(&mut key, inode);
     if known == 0 {
-        entry.discard(0);
         forget(passes);
         return hold::refuse_unreadable(task, label, &key);
     }
     [key.object[3], key.object[4]] = hash;
     if passed(passes, &key) {
-        entry.discard(0);
         return Verdict::Allow;
     }
     let cached = cache::of_file(task, label, &key, inode, file.path().walk());
-    let pending = match hold::rule(task, label, &key, cached.as_ref()) {
-        Ruling::Decided(verdict) => {
-            entry.discard(0);
-            return settle(passes, &key, verdict);
-        }
-        Ruling::Announce(pending) => pending,
-    };
-    // SAFETY: the reservation of the caller; now every field but the head and unused tails is written.
-    unsafe {
-        let body = addr_of_mut!((*entry.as_mut_ptr()).body);
-        let path = addr_of_mut!((*body).path).cast();
-        (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
-    }
-    let verdict = pending.place_in(entry, task, label, &key);
+    let verdict = hold::answer_cached(task, label, &key, cached.as_ref(), |body: *mut ExecBody| {
+        // SAFETY: a fresh reservation, and the thread's own slot.
+        unsafe { record(body, file, addr_of!((*passes).check)) };
+    });
     settle(passes, &key, verdict)
 }
 
-/// Describes the exec in its record, and in `check` for the key and for the commit. 0: that cannot be done.
+/// Every field but the head and unused tails, as it was described.
 ///
 /// # Safety
 /// `body` must be a ring buffer reservation, `check` the thread's own.
-#[inline(never)]
-unsafe fn describe(task: Task, bprm: Bprm, body: *mut ExecBody, check: *mut ExecCheck) -> u64 {
-    let inode = bprm.file().inode();
+#[inline(always)]
+unsafe fn record(body: *mut ExecBody, file: File, check: *const ExecCheck) {
+    let inode = file.inode();
     // SAFETY: the caller's promise.
     unsafe {
         (*body).owner_uid = inode.uid();
         (*body).mode = inode.mode();
-        argv::read(task, body, check);
-        environment::read(task, check);
+        (*body).argc = (*check).argc;
+        (*body).argv_len = (*check).argv_len;
+        (*body).argv_flags = (*check).argv_flags;
         (*body).environment = (*check).environment;
-        (*check).argv_flags = (*body).argv_flags;
+        content::copy(body, check);
+        let to = addr_of_mut!((*body).argv).cast();
+        let from = addr_of!((*check).argv).cast();
+        if !read_kernel(to, (ARGV_BYTES + ARG_BYTES) as u32, from) {
+            (*body).argv_flags = ARGV_UNREADABLE;
+        }
+        let path = addr_of_mut!((*body).path).cast();
+        (*body).path_len = file.path().d_path(path, PATH_BYTES as u32);
+    }
+}
+
+/// Describes the exec in `check`: for the key, the record and the commit. May sleep, so nothing may be reserved. 0: it
+/// cannot be described.
+///
+/// # Safety
+/// `check` must be the thread's own.
+#[inline(never)]
+unsafe fn describe(task: Task, bprm: Bprm, check: *mut ExecCheck) -> u64 {
+    let inode = bprm.file().inode();
+    // SAFETY: the caller's promise.
+    unsafe {
+        argv::read(task, check);
+        environment::read(task, check);
+        content::read(bprm.file(), check);
         (*check).elf = bprm.is_elf();
         (*check).image = [inode.dev(), inode.ino()];
         // Without a branch: each would double the program to the verifier.
         (*check).access = bprm.is_interpreter() * ACCESS_INTERPRETER
             | inode.unnamed() * ACCESS_UNNAMED
             | inode.gives_ids(task) * ACCESS_GAINS;
-        let Some(hash) = argv::hash(body, check, inode.changed_ns()) else { return 0 };
+        let Some(hash) = argv::hash(check, inode.changed_ns()) else { return 0 };
         (*check).hash = hash;
         if (*check).access & ACCESS_INTERPRETER != 0 {
             return 1;
@@ -131,8 +132,8 @@ unsafe fn describe(task: Task, bprm: Bprm, body: *mut ExecBody, check: *mut Exec
         (*check).argv_at = bprm.p();
         (*check).made = 1;
         // The kernel's own argv is there already: with more or fewer arguments it is another one.
-        let whole = (*body).argv_flags & (ARGV_CUT | ARGV_UNREADABLE) == 0;
-        let (read, copied) = ((*body).argc, bprm.argc());
+        let whole = (*check).argv_flags & (ARGV_CUT | ARGV_UNREADABLE) == 0;
+        let (read, copied) = ((*check).argc, bprm.argc());
         // Of none it makes one, which is empty.
         u64::from(!whole || read == copied || (read == 0 && copied == 1))
     }

@@ -9,6 +9,7 @@ unsafe extern "C" {
     pub(super) fn core_inode_dev(inode: Raw) -> u32;
     pub(super) fn core_inode_ino(inode: Raw) -> u64;
     pub(super) fn core_inode_generation(inode: Raw) -> u32;
+    pub(super) fn core_inode_size(inode: Raw) -> u64;
     pub(super) fn core_inode_uid(inode: Raw) -> u32;
     pub(super) fn core_inode_changed(inode: Raw) -> u64;
     pub(super) fn core_inode_gid(inode: Raw) -> u32;
@@ -35,6 +36,7 @@ unsafe extern "C" {
     pub(super) fn core_dentry_offset_of_name() -> u64;
     pub(super) fn core_inode_is_procfs(inode: Raw) -> u32;
     pub(super) fn core_inode_is_bpffs(inode: Raw) -> u32;
+    pub(super) fn core_inode_is_fuse(inode: Raw) -> u32;
     pub(super) fn core_map_name(map: Raw) -> Raw;
     pub(super) fn core_inode_not_pidfs(inode: Raw) -> u64;
     pub(super) fn core_task_root_dentry(task: Raw) -> u64;

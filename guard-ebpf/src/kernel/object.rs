@@ -7,17 +7,19 @@ use super::{
         core_dentry_name_len, core_dentry_offset_of_name, core_dentry_offset_of_parent,
         core_dentry_parent, core_file_dentry, core_file_flags, core_file_inode, core_file_mode,
         core_file_path, core_inode_changed, core_inode_dev, core_inode_generation, core_inode_gid,
-        core_inode_ino, core_inode_is_bpffs, core_inode_is_procfs, core_inode_mode,
-        core_inode_nlink, core_inode_not_pidfs, core_inode_uid, core_mount_offset_of_id,
-        core_mount_offset_of_mnt, core_mount_offset_of_mountpoint, core_mount_offset_of_parent,
-        core_path_dentry, core_path_mnt, core_vfsmount_offset_of_root, core_vfsmount_root,
-        core_vma_file, core_vma_flags,
+        core_inode_ino, core_inode_is_bpffs, core_inode_is_fuse, core_inode_is_procfs,
+        core_inode_mode, core_inode_nlink, core_inode_not_pidfs, core_inode_size, core_inode_uid,
+        core_mount_offset_of_id, core_mount_offset_of_mnt, core_mount_offset_of_mountpoint,
+        core_mount_offset_of_parent, core_path_dentry, core_path_mnt, core_vfsmount_offset_of_root,
+        core_vfsmount_root, core_vma_file, core_vma_flags,
     },
     nonzero,
     task::Task,
 };
 use aya_ebpf::{
-    helpers::generated::{bpf_d_path, bpf_probe_read_kernel, bpf_probe_read_kernel_str},
+    helpers::generated::{
+        bpf_d_path, bpf_ima_file_hash, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+    },
     programs::LsmContext,
 };
 
@@ -28,6 +30,9 @@ const S_IXGRP_SHIFT: u32 = 3;
 
 /// `include/uapi/asm-generic/errno-base.h`: what the helpers return where nothing can be read.
 const EFAULT: i64 = 14;
+
+/// `include/uapi/linux/hash_info.h`.
+const HASH_ALGO_SHA256: i64 = 4;
 
 /// An inode.
 #[derive(Clone, Copy)]
@@ -77,6 +82,20 @@ impl Inode {
     pub fn is_procfs(self) -> bool {
         // SAFETY: as for `dev`.
         unsafe { core_inode_is_procfs(self.0) != 0 }
+    }
+
+    /// Whether it is of a FUSE file system (or virtiofs).
+    #[inline(always)]
+    pub fn is_fuse(self) -> bool {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_is_fuse(self.0) != 0 }
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    pub fn size(self) -> u64 {
+        // SAFETY: as for `dev`.
+        unsafe { core_inode_size(self.0) }
     }
 
     /// Whether it is of a bpf file system, where maps and links are pinned.
@@ -390,6 +409,14 @@ impl File {
     pub fn inode(self) -> Inode {
         // SAFETY: a typed file pointer; `f_inode` is set before any hook that sees the file.
         Inode(unsafe { core_file_inode(self.0) })
+    }
+
+    /// The SHA-256 of the content into 32 bytes at `to`. False: the kernel's IMA is not there, hashes otherwise
+    /// (`ima_hash=`), or cannot read the file. Sleepable programs only.
+    #[inline(always)]
+    pub fn sha256(self, to: *mut u8) -> bool {
+        // SAFETY: a typed file pointer; the verifier checks `to` and the length.
+        unsafe { bpf_ima_file_hash(self.0.cast_mut().cast(), to.cast(), 32) == HASH_ALGO_SHA256 }
     }
 
     #[inline(always)]

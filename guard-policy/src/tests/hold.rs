@@ -158,6 +158,35 @@ fn cut_arguments_are_held_where_the_policy_depends_on_arguments() {
 }
 
 #[test]
+fn content_is_what_the_policy_says_and_where_it_is_unknown_a_person_decides() {
+    let pinned = "ab".repeat(32);
+    let reads = load(&format!(
+        "permit (principal, action == Guard::Action::\"exec\", resource) when {{
+           context.loader || context.sha256 == \"{pinned}\" || resource.path == \"/usr/bin/other\" }};"
+    ));
+    assert!(reads.reads_content());
+    assert!(!load(PERMIT).reads_content() && !Policy::default_policy().reads_content());
+    let content = |path: &str, content: Option<&str>, is_loader: bool| {
+        let mut action = exec(path, 0, 0o755);
+        let Action::Exec { program, loader, .. } = &mut action else { unreachable!() };
+        program.sha256 = content.map(|byte| byte.repeat(32));
+        *loader = is_loader;
+        action
+    };
+    for name in ["/usr/bin/git", "/tmp/anything"] {
+        assert!(verdict(&reads, DEV, &content(name, Some("ab"), false)).starts_with("allow"));
+        assert_eq!(verdict(&reads, DEV, &content(name, Some("cd"), false)), "deny");
+        // Nothing permits it, known or not.
+        assert_eq!(verdict(&reads, DEV, &content(name, None, false)), "deny");
+    }
+    // It would be allowed by its path, but another statement could have said something of its content.
+    let other = content("/usr/bin/other", None, false);
+    assert_eq!(verdict(&reads, DEV, &other), "hold guard:content-unknown");
+    assert!(verdict(&load(PERMIT), DEV, &other).starts_with("allow"));
+    assert!(verdict(&reads, DEV, &content("/lib/ld.so", None, true)).starts_with("allow"));
+}
+
+#[test]
 fn arguments_are_given_in_order_joined_by_a_space() {
     let policy = load(
         "@id(\"x\") permit (principal, action == Guard::Action::\"exec\", resource) when {

@@ -90,13 +90,25 @@ pub(super) fn lost(counter: &'static str, count: u64) -> KernelEvent {
 fn action(held: &Held<'_>) -> Action {
     let key = &held.key;
     match &held.object {
-        HeldObject::Exec { path, argv, argc, argv_flags, environment, owner_uid, mode } => {
+        HeldObject::Exec {
+            path,
+            argv,
+            argc,
+            argv_flags,
+            environment,
+            content,
+            owner_uid,
+            mode,
+        } => {
             let path = file::path_or_error(*path);
             let argv = split_argv(argv);
             let complete =
                 argv_flags & (ARGV_CUT | ARGV_UNREADABLE) == 0 && argv.len() == *argc as usize;
             Action::Exec {
-                program: program(key, path, *owner_uid, *mode),
+                program: ProgramRef {
+                    file: file(key, path, *owner_uid, *mode),
+                    sha256: content.map(hex::encode),
+                },
                 argv,
                 argv_complete: complete,
                 interpreter: key.access & ACCESS_INTERPRETER != 0,
@@ -315,10 +327,15 @@ mod tests {
             argc: 2,
             argv_flags: 0,
             environment: 0,
+            content: Some(&[0xab; 32]),
             owner_uid: 0,
             mode: 0,
         };
         let held = Held { key: key(KIND_EXEC, &[0; 40]), deadline_ns: 1, object };
-        assert!(matches!(action(&held), Action::Exec { argv_complete: false, .. }));
+        let Action::Exec { argv_complete, program, .. } = action(&held) else {
+            panic!("not an exec")
+        };
+        assert!(!argv_complete);
+        assert_eq!(program.sha256, Some("ab".repeat(32)));
     }
 }

@@ -239,6 +239,13 @@ impl Guard {
         self.restart_agent()
     }
 
+    /// As [`Guard::select`], with another policy for guard-agent.
+    pub(crate) fn set_policy(&mut self, policy: &Path) -> Result<(), Trouble> {
+        self.policy = Some(policy.to_path_buf());
+        end(&mut self.agent);
+        self.restart_agent()
+    }
+
     /// guard-agent's process id.
     pub(crate) fn agent_pid(&self) -> u32 {
         self.agent.id()

@@ -24,6 +24,8 @@ use std::{
 /// The policy of the scenarios: what is in `/home/dev/held` needs a person, `/home/dev/brief` too but
 /// not for long; the rest as the shipped policy has it.
 const POLICY: &str = include_str!("../../../scenarios.cedar");
+/// Where it stands in the VM.
+pub(crate) const POLICY_FILE: &str = "/run/guard/scenarios.cedar";
 /// Longest time for one session of a scenario; emulation is slow, a hang must still end.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest wait for something to become visible.
@@ -109,7 +111,7 @@ impl Stage {
     /// The scenarios' files and policy, and Guard running with them.
     pub(crate) fn set_up(ports: &mut Ports, ring: Ring) -> Result<Self, Trouble> {
         prepare_files()?;
-        let policy = Path::new("/run/guard/scenarios.cedar");
+        let policy = Path::new(POLICY_FILE);
         fs::write(policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
         let guard = Guard::start_with(Some(policy), ring)?;
         ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });

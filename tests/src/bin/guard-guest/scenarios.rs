@@ -3,6 +3,7 @@
 
 mod budget;
 mod code;
+mod content;
 mod control;
 mod exec;
 mod failure;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_script_that_is_changed_after_its_decision_is_asked_about_again", exec::edited),
     ("arguments_that_change_under_the_decision_never_run", exec::raced_argv),
     ("variables_that_change_under_the_decision_never_run", exec::raced_environment),
+    ("arguments_that_do_not_arrive_keep_nobody_else_waiting", exec::stalled_argv),
     ("many_execs_in_a_row_are_each_what_was_decided", exec::in_a_row),
     ("the_loader_that_a_program_names_is_held", exec::loader),
     ("a_program_that_gives_another_user_is_held", exec::gains),
@@ -101,6 +103,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
         select::unselected,
     ),
     ("a_session_that_began_while_guard_agent_was_away_is_held_and_has_its_name", select::meanwhile),
+    ("a_program_is_what_it_contains_whatever_its_name_and_times", content::pinned),
     ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),

@@ -11,6 +11,7 @@ mod peer;
 mod race;
 mod reach;
 mod signals;
+mod stall;
 mod uring;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ usage: guard-workload COMMAND…
   setsid PATH          a double-forked, orphaned process in a session of its own opens PATH
   race-argv N          N execs whose argument changes while they are decided; who ran, was denied, killed
   race-environment N   the same with a variable
+  stall-argv READY GO  an exec whose arguments are gone when they are read again, until GO is there; says so in READY
   reach PID DIR        everything that a program can reach for; a line each: its name and errno
   hide PATH            argv[0] and comm of something else, then open
 ";
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         ["setsid", path] => signals::setsid(path),
         ["race-argv", n] => number(n).and_then(race::argv),
         ["race-environment", n] => number(n).and_then(race::environment),
+        ["stall-argv", ready, go] => stall::argv(ready, go),
         ["reach", victim, dir] => number(victim).and_then(|victim| reach::run(victim, dir)),
         ["hide", path] => one::hide(path),
         _ => {

@@ -7,10 +7,18 @@ use crate::{
     scenario::{Stage, expect, records, shell, write},
 };
 use serde_json::Value;
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 const WORKLOAD: &str = "/usr/local/bin/guard-workload";
 const EPERM: &str = "Operation not permitted";
+/// Longest wait for a workload to be where it is wanted.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Attempts of a race. In some of them the kernel has copied another text than was decided.
 const RACES: &str = "60";
 /// Most rounds of a race that nobody wins. One was enough on an idle machine; seen: none of 60 with another VM beside.
@@ -88,7 +96,7 @@ fn wait_for_another(stage: &Stage, hold: &Value) -> Result<bool, Trouble> {
         if next.is_some() && next != id(hold) {
             return Ok(true);
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500));
     }
     Ok(false)
 }
@@ -99,6 +107,25 @@ pub(super) fn raced_argv(stage: &mut Stage) -> Result<(), Trouble> {
 
 pub(super) fn raced_environment(stage: &mut Stage) -> Result<(), Trouble> {
     raced(stage, "race-environment", "XX_PRELOAD", "LD_PRELOAD=")
+}
+
+/// What is read of a caller's memory can be kept away for as long as another thread likes. No record may be open
+/// meanwhile: guard-agent reads them in order, and would see none of what the whole host does after it.
+pub(super) fn stalled_argv(stage: &mut Stage) -> Result<(), Trouble> {
+    const READY: &str = "/home/dev/plain/stalled";
+    const GO: &str = "/home/dev/plain/go-on";
+    let stalled = stage.start(Root, &[WORKLOAD, "stall-argv", READY, GO])?;
+    let deadline = Instant::now() + PATIENCE;
+    while fs::metadata(READY).map_or(0, |file| file.len()) == 0 {
+        expect(Instant::now() < deadline, "nobody read the arguments a second time")?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    let read = ["cat", "/home/dev/held/secret"];
+    let answered = stage.session(Dev, How::Approve, &read);
+    write(Path::new(GO), "")?;
+    let ended = stalled.finish()?;
+    answered?.expect_success("the secret")?;
+    expect(ended.code == 0, format!("{ended:?}"))
 }
 
 /// The harmless text was seen, the forbidden one never, and the race was there: on a machine whose processors
