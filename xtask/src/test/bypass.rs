@@ -31,6 +31,7 @@ const NOTHING: &str = "a_program_that_may_do_nothing_else_reaches_nothing";
 const EDITED: &str = "a_script_that_is_changed_after_its_decision_is_asked_about_again";
 const ARGUMENTS: &str = "arguments_that_change_under_the_decision_never_run";
 const VARIABLES: &str = "variables_that_change_under_the_decision_never_run";
+const CONTENT: &str = "a_program_is_what_it_contains_whatever_its_name_and_times";
 const REMEMBERED: &str = "a_remembered_allow_does_not_follow_the_file_to_another_name";
 
 const WAYS: [Way; 30] = [
@@ -52,7 +53,7 @@ const WAYS: [Way; 30] = [
         &["a_freshly_written_script_does_not_run_when_it_is_denied", EDITED],
         "the interpreter opens the script after the exec",
     ),
-    way(6, "copied, renamed, linked programs", &[TREE, REMEMBERED], "no identity by content hash"),
+    way(6, "copied, renamed, linked programs", &[TREE, REMEMBERED, CONTENT], ""),
     way(7, "other names of a protected file", &[TREE, REMEMBERED], "names made before the session"),
     way(8, "magic links, very long paths", &["a_path_that_is_too_long_is_never_allowed"], ""),
     way(9, "mounts, chroot, pivot_root", &[POWERS], ""),
@@ -143,14 +144,22 @@ const WAYS: [Way; 30] = [
         &["nothing_passes_and_no_session_ends_by_an_upgrade_to_another_abi_and_back"],
         "",
     ),
-    way(23, "flooding the ring buffer", &["a_full_ring_buffer_denies_and_counts"], ""),
+    way(
+        23,
+        "flooding or blocking the ring buffer",
+        &[
+            "a_full_ring_buffer_denies_and_counts",
+            "arguments_that_do_not_arrive_keep_nobody_else_waiting",
+        ],
+        "",
+    ),
     way(
         24,
         "flooding approvers",
         &["a_session_that_floods_its_approvers_waits_with_its_share_only"],
         "",
     ),
-    way(25, "changes while the approver reads", &[ARGUMENTS, VARIABLES, EDITED], ""),
+    way(25, "changes while the approver reads", &[ARGUMENTS, VARIABLES, EDITED, CONTENT], ""),
     way(
         26,
         "deceptive names and text",
