@@ -39,6 +39,9 @@ pub const BLOCKED: u32 = 15;
 /// Processes killed because their arguments were changed between decision and execution (H12).
 pub const KILLED_ARGV: u32 = 17;
 
+/// Next state of a file that a session executes, minus one.
+pub const FILE_STATES: u32 = 18;
+
 /// Entries of the counter map.
 pub const COUNTERS: u32 = 24;
 
@@ -63,6 +66,7 @@ pub const fn name(index: u32) -> &'static str {
         CACHE_HITS => "cache_hits",
         BLOCKED => "blocked",
         KILLED_ARGV => "killed_argv",
+        FILE_STATES => "file_states",
         _ => "reserved",
     }
 }

@@ -213,8 +213,9 @@ GETTER u64 core_inode_changed(struct inode *i)
 	struct inode___6_6 *b = (void *)i;
 	struct inode___6_1 *c = (void *)i;
 
+	// From 6.13 on the highest bit says that somebody has looked at the time (I_CTIME_QUERIED): no change.
 	if (EXISTS(a->i_ctime_sec))
-		return (u64)a->i_ctime_sec * 1000000000 + a->i_ctime_nsec;
+		return (u64)a->i_ctime_sec * 1000000000 + (a->i_ctime_nsec & 0x7fffffff);
 	if (EXISTS(b->__i_ctime))
 		return (u64)b->__i_ctime.tv_sec * 1000000000 + b->__i_ctime.tv_nsec;
 	if (EXISTS(c->i_ctime))

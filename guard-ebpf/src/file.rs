@@ -2,7 +2,7 @@
 
 use crate::{
     cache,
-    exec::opened_by_exec,
+    exec::{opened_by_exec, state},
     hold,
     kernel::{File, Inode, Path, Task},
     lineage::label_of,
@@ -95,6 +95,9 @@ fn opened(task: Task, label: &Label, file: File) -> Verdict {
     });
     if matches!(verdict, Verdict::Allow) && !unnamed {
         note_opened(task, label, access, inode);
+        if mode & FMODE_WRITE != 0 {
+            state::changes(inode);
+        }
     }
     verdict
 }

@@ -2,14 +2,15 @@
 
 use crate::{
     exec::{HashWork, StackWork},
-    kernel::{Task, fetch_add},
+    kernel::{Inode, Task, fetch_add},
     path::name::PathWork,
 };
 use aya_ebpf::{
     bindings::{
-        BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+        BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE,
+        bpf_map_type::{BPF_MAP_TYPE_INODE_STORAGE, BPF_MAP_TYPE_TASK_STORAGE},
     },
-    helpers::generated::bpf_task_storage_get,
+    helpers::generated::{bpf_inode_storage_get, bpf_task_storage_get},
     macros::{btf_map, map},
     maps::{Array, HashMap, LruHashMap, RingBuf},
 };
@@ -69,6 +70,56 @@ impl<T> TaskStorage<T> {
         self.get_with(task, BPF_LOCAL_STORAGE_GET_F_CREATE.into())
     }
 }
+
+/// Inode storage as a BTF map definition.
+#[repr(C)]
+pub struct InodeStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_INODE_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: as for `TaskStorage`.
+unsafe impl<T> Sync for InodeStorage<T> {}
+
+impl<T> InodeStorage<T> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+
+    #[inline(always)]
+    fn get_with(&self, inode: Inode, flags: u64) -> Option<*mut T> {
+        // SAFETY: the map and a typed inode pointer, which the verifier checks.
+        let slot = unsafe {
+            bpf_inode_storage_get(
+                (&raw const *self).cast_mut().cast(),
+                inode.as_ptr().cast(),
+                core::ptr::null_mut(),
+                flags,
+            )
+        };
+        (!slot.is_null()).then_some(slot.cast())
+    }
+
+    /// The inode's value, if it has one.
+    #[inline(always)]
+    pub fn get(&self, inode: Inode) -> Option<*mut T> {
+        self.get_with(inode, 0)
+    }
+
+    /// The inode's value, made (zeroed) if it has none. `None`: no memory.
+    #[inline(always)]
+    pub fn get_or_create(&self, inode: Inode) -> Option<*mut T> {
+        self.get_with(inode, BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+    }
+}
+
+/// Which state a file that a session executes is in. See `exec/state.rs`.
+#[btf_map]
+pub static STATES: InodeStorage<u64> = InodeStorage::new();
 
 /// Labels: guard-agent and the exec selectors write, `task_alloc` copies, every program reads.
 #[btf_map]
@@ -214,6 +265,7 @@ pub fn is_ours(address: u64) -> bool {
     is((&raw const LABELS).cast())
         || is((&raw const BACKUPS).cast())
         || is((&raw const PASSES).cast())
+        || is((&raw const STATES).cast())
         || is((&raw const HOLDS).cast())
         || is((&raw const GRANTS).cast())
         || is((&raw const STANDING).cast())

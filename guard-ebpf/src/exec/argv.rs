@@ -98,13 +98,13 @@ extern "C" fn read_arg(index: u64, reading: &mut Reading) -> i64 {
 }
 
 /// Keyed hash of what [`read`] has read, with its flags (a cut argv never equals a whole one), with
-/// the bits of the environment, with `changed_ns` of the file and with its content's hash, if one was made: what was
-/// written to after a decision is another program. `None`: not to be had.
+/// the bits of the environment, with `changed_ns` and the state of the file, and with its content's hash, if one was made: what
+/// was written to after a decision is another program. `None`: not to be had.
 ///
 /// # Safety
 /// As for [`read`], which has been called.
 #[inline(always)]
-pub unsafe fn hash(check: *mut ExecCheck, changed_ns: u64) -> Option<[u64; 2]> {
+pub unsafe fn hash(check: *mut ExecCheck, changed_ns: u64, state: u64) -> Option<[u64; 2]> {
     // SAFETY: the caller's promise.
     unsafe {
         let from = addr_of_mut!((*check).argv) as u64;
@@ -113,13 +113,13 @@ pub unsafe fn hash(check: *mut ExecCheck, changed_ns: u64) -> Option<[u64; 2]> {
         (*check).first = both[0];
         (*check).rest = both[1];
         let [first, rest] = both;
-        let state = SipHash::new(config()?.hash_key);
-        let state = state.word(first[0]).word(first[1]).word(rest[0]).word(rest[1]);
+        let hash = SipHash::new(config()?.hash_key);
+        let hash = hash.word(first[0]).word(first[1]).word(rest[0]).word(rest[1]);
         let lengths = u64::from((*check).argv_len) | u64::from((*check).argc) << 32;
         let flags = u64::from((*check).argv_flags) | u64::from((*check).environment) << 32;
         let [a, b, c, d] = (*check).content;
-        let state = state.word(a).word(b).word(c).word(d).word((*check).content_kind.into());
-        Some(state.word(changed_ns).word(lengths).finish(flags))
+        let hash = hash.word(a).word(b).word(c).word(d).word((*check).content_kind.into());
+        Some(hash.word(changed_ns).word(state).word(lengths).finish(flags))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! While an image is checked the kernel denies everybody to write to it (`deny_write_access`), until the exec has
 //! failed or the program has ended. So what is hashed here is what runs, and since the hash is part of the key, a
-//! decision is about this content and no other. Nothing is remembered by inode: a file on tmpfs can be changed through
-//! a mapping without a trace in its times.
+//! decision is about this content and no other. Not so for a memfd: who made it may write to it all the while, so its
+//! content is never known.
 
 use crate::{
     kernel::File,
@@ -23,8 +23,10 @@ pub unsafe fn read(file: File, check: *mut ExecCheck) {
         (*check).content_kind = CONTENT_UNKNOWN;
         (*check).content = [0; 4];
         let wanted = config().is_some_and(|config| config.hash_content != 0);
+        let inode = file.inode();
         // The server behind FUSE can give another content at each look.
-        if !wanted || file.inode().size() > CONTENT_MAX || file.inode().is_fuse() {
+        let is_steady = inode.unnamed() == 0 && !inode.is_fuse();
+        if !wanted || !is_steady || inode.size() > CONTENT_MAX {
             return;
         }
         if file.sha256(addr_of_mut!((*check).content).cast()) {

@@ -5,6 +5,7 @@
 use super::{
     content,
     passes::{passed, settle, slot},
+    state,
 };
 use crate::{
     cache,
@@ -44,7 +45,8 @@ pub fn opened_by_exec(task: Task, label: &Label, file: File) -> Verdict {
     let mut key = hold::key(task, KIND_EXEC, ACCESS_LOADER, 0);
     set_file(&mut key, inode);
     // As for any image: what was written to after a decision is another one.
-    key.object[3] = inode.changed_ns();
+    let Some(state) = state::of(inode) else { return Verdict::Deny };
+    [key.object[3], key.object[4]] = [inode.changed_ns(), state];
     if passed(passes, &key) {
         return Verdict::Allow;
     }

@@ -7,6 +7,7 @@ mod content;
 mod environment;
 mod loader;
 mod passes;
+pub mod state;
 
 use crate::{
     cache,
@@ -124,7 +125,8 @@ unsafe fn describe(task: Task, bprm: Bprm, check: *mut ExecCheck) -> u64 {
         (*check).access = bprm.is_interpreter() * ACCESS_INTERPRETER
             | inode.unnamed() * ACCESS_UNNAMED
             | inode.gives_ids(task) * ACCESS_GAINS;
-        let Some(hash) = argv::hash(check, inode.changed_ns()) else { return 0 };
+        let Some(state) = state::of(inode) else { return 0 };
+        let Some(hash) = argv::hash(check, inode.changed_ns(), state) else { return 0 };
         (*check).hash = hash;
         if (*check).access & ACCESS_INTERPRETER != 0 {
             return 1;

@@ -17,6 +17,7 @@ use super::{
     task::Task,
 };
 use aya_ebpf::{
+    bindings::inode,
     helpers::generated::{
         bpf_d_path, bpf_ima_file_hash, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
     },
@@ -40,6 +41,12 @@ pub struct Inode(pub(super) Raw);
 
 // The getters below read through pointers with the verifier's types: see the module's first lines.
 impl Inode {
+    /// For helpers.
+    #[inline(always)]
+    pub fn as_ptr(self) -> *mut inode {
+        self.0.cast_mut().cast()
+    }
+
     #[inline(always)]
     pub fn dev(self) -> u64 {
         // SAFETY: a typed inode pointer; the verifier checks the relocated loads.

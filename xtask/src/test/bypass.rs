@@ -29,6 +29,7 @@ const POWERS: &str = "every_denied_use_of_the_kernel_itself_is_refused";
 const TREE: &str = "every_denied_change_of_the_file_tree_leaves_it_as_it_was";
 const NOTHING: &str = "a_program_that_may_do_nothing_else_reaches_nothing";
 const EDITED: &str = "a_script_that_is_changed_after_its_decision_is_asked_about_again";
+const UNSEEN: &str = "a_program_that_is_changed_without_a_trace_in_its_times_is_asked_about_again";
 const ARGUMENTS: &str = "arguments_that_change_under_the_decision_never_run";
 const VARIABLES: &str = "variables_that_change_under_the_decision_never_run";
 const CONTENT: &str = "a_program_is_what_it_contains_whatever_its_name_and_times";
@@ -159,7 +160,12 @@ const WAYS: [Way; 30] = [
         &["a_session_that_floods_its_approvers_waits_with_its_share_only"],
         "",
     ),
-    way(25, "changes while the approver reads", &[ARGUMENTS, VARIABLES, EDITED, CONTENT], ""),
+    way(
+        25,
+        "changes while the approver reads",
+        &[ARGUMENTS, VARIABLES, EDITED, UNSEEN, CONTENT],
+        "",
+    ),
     way(
         26,
         "deceptive names and text",

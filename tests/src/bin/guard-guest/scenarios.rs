@@ -37,6 +37,10 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_freshly_written_script_is_held_and_runs_once_approved", hold::script_approved),
     ("a_freshly_written_script_does_not_run_when_it_is_denied", hold::script_denied),
     ("a_script_that_is_changed_after_its_decision_is_asked_about_again", exec::edited),
+    (
+        "a_program_that_is_changed_without_a_trace_in_its_times_is_asked_about_again",
+        exec::edited_unseen,
+    ),
     ("arguments_that_change_under_the_decision_never_run", exec::raced_argv),
     ("variables_that_change_under_the_decision_never_run", exec::raced_environment),
     ("arguments_that_do_not_arrive_keep_nobody_else_waiting", exec::stalled_argv),

@@ -14,7 +14,7 @@ const EPERM: &str = "Operation not permitted";
 const PINNED: &str = "/bin/true";
 /// Changes the last byte of a file that it has mapped, after it has read it: on a file system in memory the page is
 /// writable from then on, and no time of the file tells of the change.
-const CHANGE: &str = "import mmap,os,sys
+pub(super) const CHANGE: &str = "import mmap,os,sys
 fd = os.open(sys.argv[1], os.O_RDWR)
 page = mmap.mmap(fd, 0)
 last = page[-1]
@@ -61,6 +61,9 @@ fn play(stage: &Stage, sha256: &str) -> Result<(), Trouble> {
         run(How::Deny, long)?.expect_failure(EPERM)?;
         run(How::Approve, "./g && echo ran")?.expect_success("ran")?;
     }
+    // Who made it may write to it while it is executed: never known.
+    let nameless = ["/usr/local/bin/guard-workload", "memfd"];
+    stage.session(Dev, How::Deny, &nameless)?.expect_failure(EPERM)?;
     stage.evidence(|record| {
         let program = &record["action"]["program"];
         record["event"] == "decided"

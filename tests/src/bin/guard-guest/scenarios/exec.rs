@@ -44,6 +44,29 @@ pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
     outcome.expect_failure(EPERM)
 }
 
+/// On a file system in memory a change need not leave a time behind; that it was opened for it counts.
+pub(super) fn edited_unseen(stage: &mut Stage) -> Result<(), Trouble> {
+    const PROGRAM: &str = "/dev/shm/late";
+    shell(&format!("cp /bin/echo {PROGRAM} && chown dev {PROGRAM}"))?;
+    let running = stage.start(Dev, &["sh", "-c", &format!("{PROGRAM} shown")])?;
+    let shown = stage.wait_for_pending(1)?;
+    let change = ["python3", "-c", super::content::CHANGE, PROGRAM];
+    stage.session(Dev, How::Nothing, &change)?.expect_success("unseen")?;
+    stage.answer(How::Approve);
+    let next = wait_for_another(stage, &shown[0])?;
+    expect(next, "the changed program was not asked about")?;
+    stage.answer(How::Deny);
+    let outcome = running.finish()?;
+    expect(outcome.out.is_empty(), format!("the program ran: {outcome:?}"))?;
+    outcome.expect_failure(EPERM)?;
+    // To look at it is no change.
+    let running = stage.start(Dev, &["sh", "-c", &format!("{PROGRAM} shown")])?;
+    stage.wait_for_pending(1)?;
+    shell(&format!("stat {PROGRAM} && sha256sum {PROGRAM}"))?;
+    stage.answer(How::Approve);
+    running.finish_within(PATIENCE)?.expect_success("shown")
+}
+
 /// Capabilities that the file has as an attribute are asked about once, after the image, which is not asked about
 /// again: approving both is two decisions.
 pub(super) fn file_capabilities(stage: &mut Stage) -> Result<(), Trouble> {
