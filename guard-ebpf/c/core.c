@@ -320,5 +320,6 @@ GETTER void *core_msg_name(struct msghdr *m) { return m->msg_name; }
 GETTER u32 core_msg_name_len(struct msghdr *m) { return m->msg_namelen; }
 GETTER u32 core_sock_protocol(struct sock *k) { return k->sk_protocol; }
 
-// core has no atomic addition for this target; the instruction exists.
+// core has no atomics for this target; the instructions exist.
 GETTER u64 atomic_fetch_add(u64 *to, u64 by) { return __sync_fetch_and_add(to, by); }
+GETTER u64 atomic_replace(u64 *at, u64 old, u64 by) { return __sync_val_compare_and_swap(at, old, by); }

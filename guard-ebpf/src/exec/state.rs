@@ -7,7 +7,7 @@
 //! again: a file whose inode the kernel has dropped meanwhile is in another state too.
 
 use crate::{
-    kernel::Inode,
+    kernel::{Inode, begin},
     maps::{STATES, count},
 };
 use guard_common::counter;
@@ -16,12 +16,10 @@ use guard_common::counter;
 #[inline(always)]
 pub fn of(inode: Inode) -> Option<u64> {
     let state = STATES.get_or_create(inode)?;
-    // SAFETY: the inode's own slot; two that begin it at once make two states, and one of them is asked for again.
-    unsafe {
-        if *state == 0 {
-            *state = count(counter::FILE_STATES);
-        }
-        Some(*state)
+    // SAFETY: the inode's own slot.
+    match unsafe { *state } {
+        0 => Some(begin(state, count(counter::FILE_STATES))),
+        state => Some(state),
     }
 }
 

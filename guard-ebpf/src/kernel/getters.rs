@@ -90,4 +90,5 @@ unsafe extern "C" {
     pub(super) fn core_sock_family(sock: Raw) -> u32;
     pub(super) fn core_sock_protocol(sock: Raw) -> u32;
     pub(super) fn atomic_fetch_add(to: *mut u64, by: u64) -> u64;
+    pub(super) fn atomic_replace(at: *mut u64, old: u64, by: u64) -> u64;
 }

@@ -33,7 +33,7 @@ use aya_ebpf::{
     programs::LsmContext,
 };
 use core::mem::MaybeUninit;
-use getters::{Raw, atomic_fetch_add};
+use getters::{Raw, atomic_fetch_add, atomic_replace};
 
 /// `CLOCK_BOOTTIME`, ns.
 #[inline(always)]
@@ -107,6 +107,14 @@ pub fn nonzero(number: u64) -> u32 {
 pub fn fetch_add(counter: *mut u64, by: u64) -> u64 {
     // SAFETY: array elements are 8-byte aligned and never freed; the verifier checks the pointer.
     unsafe { atomic_fetch_add(counter, by) }
+}
+
+/// Gives a number in a map its first value, unless it has one, and returns the one that it has then.
+#[inline(always)]
+pub fn begin(number: *mut u64, value: u64) -> u64 {
+    // SAFETY: map values are 8-byte aligned; the verifier checks the pointer.
+    let old = unsafe { atomic_replace(number, 0, value) };
+    if old == 0 { value } else { old }
 }
 
 /// Calls `turn` with 0, 1, … up to `turns` times, until it returns something else than 0.
