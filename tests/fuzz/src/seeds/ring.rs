@@ -2,8 +2,9 @@
 
 use guard_common::{
     event::{
-        ARG_BYTES, ARGV_BYTES, EVENT_BLOCKED, EVENT_CONSUMED, EVENT_EXECUTED, EVENT_EXIT,
-        EVENT_FORK, EVENT_HELD, EVENT_SELECTED, EVENT_TAMPER, Header, NAME_BYTES, PATH_BYTES,
+        ARG_BYTES, ARGV_BYTES, CONTENT_BYTES, CONTENT_SHA256, CONTENT_UNKNOWN, EVENT_BLOCKED,
+        EVENT_CONSUMED, EVENT_EXECUTED, EVENT_EXIT, EVENT_FORK, EVENT_HELD, EVENT_SELECTED,
+        EVENT_TAMPER, Header, NAME_BYTES, PATH_BYTES,
     },
     guardian::{TAMPER_NAME_BYTES, TAMPER_UNLINK},
     hold::{
@@ -32,7 +33,8 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         file("open", KIND_OPEN, ACCESS_READ, path(b"/etc/passwd\0", b"", b"")),
         file("open-error", KIND_OPEN, ACCESS_READ, path_error(-36)),
         file("create", KIND_OPEN, ACCESS_CREATE, path(b"", b"new\0", b"b\0a\0\0")),
-        file("exec", KIND_EXEC, 0, exec()),
+        file("exec", KIND_EXEC, 0, exec(CONTENT_UNKNOWN)),
+        file("exec-hashed", KIND_EXEC, 0, exec(CONTENT_SHA256)),
         file("map", KIND_MAP, 0, path(b"/lib/x.so\0", b"", b"")),
         file("receive", KIND_RECEIVE, ACCESS_READ, path(b"/a\0", b"", b"")),
         file("unlink", KIND_UNLINK, 0, path(b"/a\0", b"name\0", b"")),
@@ -114,14 +116,15 @@ fn path_error(errno: i64) -> Vec<u8> {
     body
 }
 
-fn exec() -> Vec<u8> {
+fn exec(content_kind: u32) -> Vec<u8> {
     let (path, argv) = (&b"/usr/bin/env\0"[..], &b"env\0\0X=1\0"[..]);
     let mut body = head();
     body.extend((path.len() as i64).to_ne_bytes());
-    for number in [3, u32::try_from(argv.len()).unwrap(), 0, 1] {
+    for number in [3, u32::try_from(argv.len()).unwrap(), 0, 1, content_kind, 0] {
         body.extend(number.to_ne_bytes());
     }
-    [body, padded(path, PATH_BYTES), padded(argv, ARGV_BYTES + ARG_BYTES)].concat()
+    let content = padded(&[0xab; CONTENT_BYTES], CONTENT_BYTES);
+    [body, content, padded(path, PATH_BYTES), padded(argv, ARGV_BYTES + ARG_BYTES)].concat()
 }
 
 fn pair() -> Vec<u8> {
