@@ -147,7 +147,7 @@ const WAYS: [Way; 30] = [
     ),
     way(
         23,
-        "flooding or blocking the ring buffer",
+        "flooding, blocking the ring buffer",
         &[
             "a_full_ring_buffer_denies_and_counts",
             "arguments_that_do_not_arrive_keep_nobody_else_waiting",
