@@ -455,6 +455,16 @@ mod tests {
         bytes
     }
 
+    /// A held exec of which everything else is zero.
+    fn held_exec() -> Vec<u8> {
+        let mut bytes = header_bytes(EVENT_HELD, HEADER as u32);
+        bytes.resize(HEADER + size_of::<ExecBody>(), 0);
+        let len = u32::try_from(bytes.len()).unwrap();
+        bytes[4..8].copy_from_slice(&len.to_ne_bytes());
+        bytes[HEADER + 16..HEADER + 20].copy_from_slice(&KIND_EXEC.to_ne_bytes());
+        bytes
+    }
+
     #[test]
     fn a_record_shorter_than_its_header_is_refused() {
         for len in 0..size_of::<Header>() {
@@ -480,11 +490,7 @@ mod tests {
 
     #[test]
     fn an_argv_length_beyond_its_buffer_is_refused() {
-        let mut bytes = header_bytes(EVENT_HELD, HEADER as u32);
-        bytes.resize(HEADER + size_of::<ExecBody>(), 0);
-        let len = u32::try_from(bytes.len()).unwrap();
-        bytes[4..8].copy_from_slice(&len.to_ne_bytes());
-        bytes[HEADER + 16..HEADER + 20].copy_from_slice(&KIND_EXEC.to_ne_bytes());
+        let mut bytes = held_exec();
         assert!(decode(&bytes).is_ok());
         let bad = u32::try_from(ARGV_BYTES + ARG_BYTES + 1).unwrap();
         bytes[HEADER + 188..HEADER + 192].copy_from_slice(&bad.to_ne_bytes());
@@ -494,11 +500,7 @@ mod tests {
 
     #[test]
     fn content_of_a_kind_that_is_none_is_refused_and_unknown_content_is_never_zeros() {
-        let mut bytes = header_bytes(EVENT_HELD, HEADER as u32);
-        bytes.resize(HEADER + size_of::<ExecBody>(), 0);
-        let len = u32::try_from(bytes.len()).unwrap();
-        bytes[4..8].copy_from_slice(&len.to_ne_bytes());
-        bytes[HEADER + 16..HEADER + 20].copy_from_slice(&KIND_EXEC.to_ne_bytes());
+        let mut bytes = held_exec();
         bytes[HEADER + 208..HEADER + 240].fill(7);
         for (kind, expected) in [(CONTENT_UNKNOWN, None), (CONTENT_SHA256, Some(&[7; 32]))] {
             bytes[HEADER + 200..HEADER + 204].copy_from_slice(&kind.to_ne_bytes());

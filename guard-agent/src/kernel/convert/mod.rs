@@ -106,8 +106,8 @@ fn action(held: &Held<'_>) -> Action {
                 argv_flags & (ARGV_CUT | ARGV_UNREADABLE) == 0 && argv.len() == *argc as usize;
             Action::Exec {
                 program: ProgramRef {
-                    file: file(key, path, *owner_uid, *mode),
                     sha256: content.map(hex::encode),
+                    ..program(key, path, *owner_uid, *mode)
                 },
                 argv,
                 argv_complete: complete,

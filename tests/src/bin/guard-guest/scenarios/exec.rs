@@ -4,7 +4,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Stage, expect, records, shell, write},
+    scenario::{Running, Stage, expect, records, shell, write},
 };
 use serde_json::Value;
 use std::{
@@ -34,13 +34,17 @@ pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
     let running = stage.start(Dev, &["sh", "-c", "/home/dev/plain/late.sh"])?;
     let shown = stage.wait_for_pending(1)?;
     script("changed")?;
+    asked_again_and_denied(stage, running, &shown[0])
+}
+
+/// Approves what is held, which has changed since: that ends with its grant unused, and the next hold is another.
+fn asked_again_and_denied(stage: &Stage, running: Running, shown: &Value) -> Result<(), Trouble> {
     stage.answer(How::Approve);
-    // The old hold ends with its grant unused, so the next one has to be another.
-    let next = wait_for_another(stage, &shown[0])?;
-    expect(next, "the changed script was not asked about")?;
+    let next = wait_for_another(stage, shown)?;
+    expect(next, "what was changed was not asked about")?;
     stage.answer(How::Deny);
     let outcome = running.finish()?;
-    expect(outcome.out.is_empty(), format!("the script ran: {outcome:?}"))?;
+    expect(outcome.out.is_empty(), format!("it ran: {outcome:?}"))?;
     outcome.expect_failure(EPERM)
 }
 
@@ -52,13 +56,7 @@ pub(super) fn edited_unseen(stage: &mut Stage) -> Result<(), Trouble> {
     let shown = stage.wait_for_pending(1)?;
     let change = ["python3", "-c", super::content::CHANGE, PROGRAM];
     stage.session(Dev, How::Nothing, &change)?.expect_success("unseen")?;
-    stage.answer(How::Approve);
-    let next = wait_for_another(stage, &shown[0])?;
-    expect(next, "the changed program was not asked about")?;
-    stage.answer(How::Deny);
-    let outcome = running.finish()?;
-    expect(outcome.out.is_empty(), format!("the program ran: {outcome:?}"))?;
-    outcome.expect_failure(EPERM)?;
+    asked_again_and_denied(stage, running, &shown[0])?;
     // To look at it is no change.
     let running = stage.start(Dev, &["sh", "-c", &format!("{PROGRAM} shown")])?;
     stage.wait_for_pending(1)?;
