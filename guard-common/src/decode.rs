@@ -15,8 +15,8 @@ use crate::{
     hold::{
         ActionKey, FILE_OBJECT_BYTES, FileObject, KIND_BIND, KIND_CONNECT, KIND_EXEC, KIND_LINK,
         KIND_LISTEN, KIND_MAP, KIND_METADATA, KIND_OPEN, KIND_PTRACE, KIND_RECEIVE, KIND_RENAME,
-        KIND_SEND, KIND_SIGNAL, KIND_SOCKET, KIND_SYMLINK, KIND_UNLINK, KIND_USER_NAMESPACE,
-        KIND_XATTR, OBJECT_BYTES, OBJECT_WORDS, TASK_OBJECT_BYTES, TaskObject,
+        KIND_SEND, KIND_SIGNAL, KIND_SOCKET, KIND_SYMLINK, KIND_SYSTEM_LAST, KIND_UNLINK,
+        KIND_USER_NAMESPACE, KIND_XATTR, OBJECT_BYTES, OBJECT_WORDS, TASK_OBJECT_BYTES, TaskObject,
     },
 };
 
@@ -328,7 +328,7 @@ fn held<'a>(reader: &mut Reader<'a>) -> Result<Held<'a>, DecodeError> {
         | KIND_MAP
         | KIND_RECEIVE
         | KIND_UNLINK..=KIND_XATTR
-        | KIND_USER_NAMESPACE..=KIND_METADATA => {
+        | KIND_USER_NAMESPACE..=KIND_SYSTEM_LAST => {
             let (deadline_ns, file) = file(reader)?;
             (deadline_ns, HeldObject::File(file))
         }
@@ -407,7 +407,8 @@ impl ActionKey {
         let [dev, ino, generation, low, high, ..] = self.object;
         let is_file = matches!(self.kind, KIND_EXEC | KIND_OPEN | KIND_MAP | KIND_RECEIVE)
             || (KIND_UNLINK..=KIND_XATTR).contains(&self.kind)
-            || (KIND_USER_NAMESPACE..KIND_METADATA).contains(&self.kind);
+            || (KIND_USER_NAMESPACE..=KIND_SYSTEM_LAST).contains(&self.kind)
+                && self.kind != KIND_METADATA;
         (is_file && self.object_len as usize >= FILE_OBJECT_BYTES).then_some(FileObject {
             dev,
             ino,

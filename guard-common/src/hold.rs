@@ -115,6 +115,11 @@ pub const KIND_KEYRING: u32 = 0x40f;
 /// `METADATA_*`, the name is the file's last one or the attribute's. The hooks know no mount, so there is no path.
 pub const KIND_METADATA: u32 = 0x410;
 
+/// `inode_init_security_anon` of a userfaultfd, by the system call or its device.
+pub const KIND_USERFAULTFD: u32 = 0x411;
+/// The last of the kernel itself; the first is [`KIND_USER_NAMESPACE`].
+pub const KIND_SYSTEM_LAST: u32 = KIND_USERFAULTFD;
+
 // `flags` of [`KIND_CONTROL`].
 /// `task_setnice`: the priority of its threads.
 pub const CONTROL_PRIORITY: u32 = 1;

@@ -255,6 +255,9 @@ GETTER struct dentry *core_vfsmount_root(struct vfsmount *m) { return m->mnt_roo
 GETTER u64 core_dentry_offset_of_parent(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_parent, 0); }
 GETTER u64 core_dentry_offset_of_name(void) { return __builtin_preserve_field_info(((struct dentry *)0)->d_name.name, 0); }
 
+GETTER const unsigned char *core_qstr_name(struct qstr *q) { return q->name; }
+GETTER u32 core_qstr_len(struct qstr *q) { return q->len; }
+
 GETTER void *core_map_name(struct bpf_map *m) { return &m->name; }
 
 GETTER u32 core_acl_count(struct posix_acl *a) { return a->a_count; }

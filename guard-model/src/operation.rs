@@ -124,5 +124,8 @@ operations! {
         /// What is noted about a file changes: its times, attributes that give no rights (`inode_setattr`,
         /// `inode_setxattr`).
         Metadata = "metadata",
+        /// Faults of the process's own memory are answered by the process: whoever reads that memory waits for as
+        /// long as it likes (`inode_init_security_anon`).
+        Userfaultfd = "userfaultfd",
     }
 }

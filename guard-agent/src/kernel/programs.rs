@@ -63,7 +63,7 @@ impl Spec {
 pub(super) const PROTECTION: &str = "self_protection";
 
 /// In the order of attaching: labels are inherited before anything asks for one.
-pub(super) const PROGRAMS: [Spec; 75] = [
+pub(super) const PROGRAMS: [Spec; 76] = [
     lineage("task_alloc").takes(&[(0, Struct("task_struct")), (1, Number)]),
     lineage("bprm_committed_creds").takes(&[(0, Struct("linux_binprm"))]),
     // It keeps the second copy of a label, which most kernels need (`quirk.rs`).
@@ -140,6 +140,7 @@ pub(super) const PROGRAMS: [Spec; 75] = [
     spec("bpf", "bpf").takes(&[(0, Number)]),
     spec("perf_event_open", "perf"),
     spec("inode_init_security_anon", "io_uring"),
+    further("userfaultfd", "inode_init_security_anon", "userfaultfd").takes(&[(1, Struct("qstr"))]),
     spec("uring_sqpoll", "io_uring"),
     spec("uring_override_creds", "io_uring"),
     spec("uring_cmd", "io_uring"),

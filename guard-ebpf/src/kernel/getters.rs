@@ -37,6 +37,8 @@ unsafe extern "C" {
     pub(super) fn core_inode_is_procfs(inode: Raw) -> u32;
     pub(super) fn core_inode_is_bpffs(inode: Raw) -> u32;
     pub(super) fn core_inode_is_fuse(inode: Raw) -> u32;
+    pub(super) fn core_qstr_name(qstr: Raw) -> Raw;
+    pub(super) fn core_qstr_len(qstr: Raw) -> u32;
     pub(super) fn core_map_name(map: Raw) -> Raw;
     pub(super) fn core_inode_not_pidfs(inode: Raw) -> u64;
     pub(super) fn core_task_root_dentry(task: Raw) -> u64;

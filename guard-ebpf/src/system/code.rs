@@ -1,15 +1,18 @@
-//! Code and settings for the kernel itself: modules, kexec, firmware, bpf(2), perf, io_uring.
+//! Code and settings for the kernel itself: modules, kexec, firmware, bpf(2), perf, io_uring,
+//! userfaultfd.
 
 use crate::{
     file::{fill, set_file},
     hold,
-    kernel::{File, Task},
+    kernel::{File, Name, Task},
     lineage::label_of,
     system::{self, ask_at_once},
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
-use guard_common::hold::{KIND_BPF, KIND_IO_URING, KIND_KEXEC, KIND_MODULE, KIND_PERF};
+use guard_common::hold::{
+    KIND_BPF, KIND_IO_URING, KIND_KEXEC, KIND_MODULE, KIND_PERF, KIND_USERFAULTFD,
+};
 
 // include/linux/kernel_read_file.h, whose numbers `kernel_load_data_id` shares.
 const READING_MODULE: u32 = 2;
@@ -96,6 +99,16 @@ pub fn inode_init_security_anon(_: LsmContext) -> i32 {
         return 0;
     }
     bounded(held(KIND_IO_URING, RING))
+}
+
+/// Of the anonymous inodes the one that lets a process answer faults of its own memory, whatever has made it: the
+/// kernel's name of it is no process's to choose.
+#[lsm(hook = "inode_init_security_anon")]
+pub fn userfaultfd(ctx: LsmContext) -> i32 {
+    if !Name::arg(&ctx, 1).is(*b"[userfaultfd]") {
+        return 0;
+    }
+    bounded(held(KIND_USERFAULTFD, 0))
 }
 
 #[lsm(hook = "uring_sqpoll")]

@@ -14,9 +14,9 @@ use guard_common::{
     event::{ARGV_CUT, ARGV_UNREADABLE, ENVIRONMENT_NAMES, ENVIRONMENT_UNKNOWN, Header},
     hold::{
         ACCESS_GAINS, ACCESS_INTERPRETER, ACCESS_LOADER, ACCESS_SHARED_WRITE, ACCESS_UNNAMED,
-        ActionKey, KIND_BIND, KIND_CONNECT, KIND_EXEC, KIND_LISTEN, KIND_MAP, KIND_METADATA,
-        KIND_OPEN, KIND_PTRACE, KIND_RECEIVE, KIND_SEND, KIND_SIGNAL, KIND_SOCKET, KIND_UNLINK,
-        KIND_USER_NAMESPACE, KIND_XATTR,
+        ActionKey, KIND_BIND, KIND_CONNECT, KIND_EXEC, KIND_LISTEN, KIND_MAP, KIND_OPEN,
+        KIND_PTRACE, KIND_RECEIVE, KIND_SEND, KIND_SIGNAL, KIND_SOCKET, KIND_SYSTEM_LAST,
+        KIND_UNLINK, KIND_USER_NAMESPACE, KIND_XATTR,
     },
 };
 use guard_model::{
@@ -76,7 +76,7 @@ pub fn action_name(kind: u32) -> &'static str {
         KIND_UNLINK..=KIND_XATTR => {
             file::change_operation(kind).map_or("unknown", ChangeOperation::name)
         }
-        KIND_USER_NAMESPACE..=KIND_METADATA => system::operation(kind).name(),
+        KIND_USER_NAMESPACE..=KIND_SYSTEM_LAST => system::operation(kind).name(),
         _ => "unknown",
     }
 }
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_kind_becomes_the_action_that_it_is_named_after() {
-        let kinds = (KIND_UNLINK..=KIND_XATTR).chain(KIND_USER_NAMESPACE..=KIND_METADATA);
+        let kinds = (KIND_UNLINK..=KIND_XATTR).chain(KIND_USER_NAMESPACE..=KIND_SYSTEM_LAST);
         let mut names = std::collections::BTreeSet::new();
         for kind in kinds {
             let object = HeldObject::File(held_file(Ok(b"/a"), Some(b"x")));

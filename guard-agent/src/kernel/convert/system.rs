@@ -8,8 +8,8 @@ use guard_common::{
         CONTROL_PRIORITY, CONTROL_SCHEDULER, CONTROL_TERMINAL, KIND_BPF, KIND_CAPABILITY,
         KIND_CHROOT, KIND_CONTROL, KIND_IO_URING, KIND_IPC, KIND_KEXEC, KIND_KEYRING,
         KIND_METADATA, KIND_MODULE, KIND_MOUNT, KIND_NAMESPACE, KIND_PERF, KIND_SETID,
-        KIND_SETTIME, KIND_UNMOUNT, KIND_USER_NAMESPACE, METADATA_REMOVED, METADATA_TIMES,
-        OBJECT_WORDS,
+        KIND_SETTIME, KIND_UNMOUNT, KIND_USER_NAMESPACE, KIND_USERFAULTFD, METADATA_REMOVED,
+        METADATA_TIMES, OBJECT_WORDS,
     },
 };
 use guard_model::{Action, RawText, SystemOperation};
@@ -66,6 +66,7 @@ pub(super) fn operation(kind: u32) -> SystemOperation {
         KIND_IPC => SystemOperation::Ipc,
         KIND_KEYRING => SystemOperation::Keyring,
         KIND_METADATA => SystemOperation::Metadata,
+        KIND_USERFAULTFD => SystemOperation::Userfaultfd,
         _ => SystemOperation::Capability,
     }
 }

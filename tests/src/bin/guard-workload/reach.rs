@@ -161,6 +161,8 @@ const ATTEMPTS: &[Attempt] = &[
     // was seen to run what had stood there before.
     attempt("perf", 298, &[Bytes(&PERF), N(-1), N(0), N(-1), NULL]),
     attempt("io-uring", 425, &[N(4), Room]),
+    attempt("userfaultfd", 323, &[N(0)]),
+    attempt("userfaultfd-device", 2, &[Text(c"/dev/userfaultfd"), N(2)]),
     attempt("fanotify", 300, &[N(4), NULL]),
     attempt("user", 117, &[N(33), N(33), N(33)]),
     attempt("group", 119, &[N(33), N(33), N(33)]),

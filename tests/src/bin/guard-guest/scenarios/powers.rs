@@ -25,7 +25,7 @@ some = os.open('/etc/passwd', os.O_RDONLY)
 
 /// One attempt each, in an order in which none takes away what a later one needs. Where nothing is
 /// approved that would not end well (a module that is none), the kernel's own error is told.
-const ATTEMPTS: [(&str, &str); 21] = [
+const ATTEMPTS: [(&str, &str); 23] = [
     ("user_namespace", "child(c.syscall(56, 0x10000000 | 17, 0, 0, 0, 0))"),
     ("namespace", "child(c.syscall(56, 0x04000000 | 17, 0, 0, 0, 0))"),
     ("mount", "c.mount(b'powers', b'/mnt', b'tmpfs', 0, None)"),
@@ -38,6 +38,9 @@ const ATTEMPTS: [(&str, &str); 21] = [
     ("io_uring", "c.syscall(425, 1, attr)"),
     ("io_uring", "c.syscall(425, 1, sqpoll)"),
     ("settime", "c.clock_settime(0, now)"),
+    // The system call, and USERFAULTFD_IOC_NEW of the device.
+    ("userfaultfd", "c.syscall(323, 0)"),
+    ("userfaultfd", "c.ioctl(os.open('/dev/userfaultfd', 2), 0xaa00, 0)"),
     // move_mount(2).
     ("mount", "c.syscall(429, -100, b'/run/moved', -100, b'/run/moved-to', 0)"),
     // pivot_root(2) onto the root itself: the kernel's own word for it is EBUSY.
@@ -52,7 +55,7 @@ const ATTEMPTS: [(&str, &str); 21] = [
     ("setid", "c.setresuid(1000, 1000, 1000)"),
 ];
 /// Refused at once, whatever a person would say.
-const AT_ONCE: [usize; 2] = [8, 18];
+const AT_ONCE: [usize; 2] = [8, 20];
 /// Seconds and microseconds of the times that are set.
 const THEN: (i64, i64) = (86_400, 5);
 /// Whose times and attributes are set.
