@@ -10,7 +10,6 @@ use crate::{
     record::{self, ActionBody, Record, fill_header},
     verdict::Verdict,
 };
-use aya_ebpf::maps::ring_buf::RingBufEntry;
 use core::ptr::addr_of_mut;
 use guard_common::{
     counter,
@@ -27,7 +26,7 @@ use guard_common::{
 };
 
 /// What the protocol knows about an action before anything is announced.
-pub enum Ruling {
+enum Ruling {
     /// It is decided: by a grant, by a deadline, or because it cannot be held.
     Decided(Verdict),
     /// It has to be announced: the caller fills a record and calls [`Pending::place`].
@@ -35,7 +34,7 @@ pub enum Ruling {
 }
 
 /// A hold that is about to be placed (or announced again).
-pub struct Pending {
+struct Pending {
     hold_id: u64,
     deadline_ns: u64,
     created_ns: u64,
@@ -46,7 +45,7 @@ pub struct Pending {
 /// What is remembered counts for an action that is not held: one that is is ended by its own grant. A grant without a
 /// hold is worth nothing, so it is not looked for then; guard-agent, which wrote it, removes it.
 #[inline(always)]
-pub fn rule(task: Task, label: &Label, key: &ActionKey, cached: Option<&DecisionKey>) -> Ruling {
+fn rule(task: Task, label: &Label, key: &ActionKey, cached: Option<&DecisionKey>) -> Ruling {
     let now = boot_ns();
     // SAFETY: the value is copied at once; a concurrent change is a change before or after.
     let hold = unsafe { HOLDS.get(key) }.copied();
@@ -148,7 +147,7 @@ fn new(task: Task, label: &Label, key: &ActionKey, now: u64) -> Ruling {
 impl Pending {
     /// Announces the hold with a record whose body `fill` completes, and stops the task.
     #[inline(always)]
-    pub fn place<B: ActionBody>(
+    fn place<B: ActionBody>(
         &self,
         task: Task,
         label: &Label,
@@ -158,22 +157,10 @@ impl Pending {
         let Some(mut entry) = EVENTS.reserve::<Record<B>>(0) else {
             return refuse_unannounced();
         };
-        // SAFETY: a fresh reservation of exactly this type.
-        fill(unsafe { addr_of_mut!((*entry.as_mut_ptr()).body) });
-        self.place_in(entry, task, label, key)
-    }
-
-    /// As [`Pending::place`], with a record whose body is complete but for its head.
-    #[inline(always)]
-    pub fn place_in<B: ActionBody>(
-        &self,
-        mut entry: RingBufEntry<Record<B>>,
-        task: Task,
-        label: &Label,
-        key: &ActionKey,
-    ) -> Verdict {
         let record = entry.as_mut_ptr();
-        // SAFETY: a reservation of exactly this type.
+        // SAFETY: a fresh reservation of exactly this type.
+        fill(unsafe { addr_of_mut!((*record).body) });
+        // SAFETY: as above.
         unsafe {
             let len = size_of::<Record<B>>();
             let header = addr_of_mut!((*record).header);
