@@ -90,7 +90,7 @@ impl Proc {
         brief: &ProcessContext,
         is_labelled: impl Fn(u32) -> bool,
     ) -> ProcessContext {
-        let process = self.root.join(brief.pid.to_string());
+        let process = self.process(brief.pid);
         let status = read(&process.join("status")).unwrap_or_default();
         let lines = self.command_lines.begin();
         ProcessContext {
@@ -112,7 +112,7 @@ impl Proc {
         let mut nodes = Vec::new();
         let mut next = pid;
         while next != 0 && nodes.len() < ANCESTORS_MAX {
-            let process = self.root.join(next.to_string());
+            let process = self.process(next);
             let Ok(status) = read(&process.join("status")) else { break };
             let number = |name| field(&status, name).and_then(first_number);
             let ppid = number("PPid:").unwrap_or(0);
@@ -136,7 +136,7 @@ impl Proc {
     }
 
     fn cmdline_within(&self, lines: &Reading<'_>, pid: u32) -> Vec<RawText> {
-        let bytes = lines.read(self.root.join(pid.to_string()).join("cmdline"));
+        let bytes = lines.read(self.process(pid).join("cmdline"));
         let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
         if bytes.is_empty() {
             return Vec::new();
@@ -149,7 +149,7 @@ impl Proc {
     /// # Errors
     /// It is gone or has no program.
     pub fn exe(&self, pid: u32) -> Result<RawText, ContextError> {
-        read_link(&self.root.join(pid.to_string()).join("exe"))
+        read_link(&self.process(pid).join("exe"))
     }
 
     /// Whether a thread is there and has not ended: one that nobody has waited for yet has.
@@ -170,13 +170,13 @@ impl Proc {
     /// All thread ids of a process; empty if it is gone.
     #[must_use]
     pub fn tids(&self, pid: u32) -> Vec<u32> {
-        numbered(&self.root.join(pid.to_string()).join("task")).unwrap_or_default()
+        numbered(&self.process(pid).join("task")).unwrap_or_default()
     }
 
     /// Whether the process stands still by a stop signal.
     #[must_use]
     pub fn is_stopped(&self, pid: u32) -> bool {
-        let status = read(&self.root.join(pid.to_string()).join("status")).unwrap_or_default();
+        let status = read(&self.process(pid).join("status")).unwrap_or_default();
         field(&status, "State:").is_some_and(|state| state.starts_with('T'))
     }
 
@@ -189,7 +189,7 @@ impl Proc {
     /// Real user and group of a process, in guard-agent's user namespace.
     #[must_use]
     pub fn ids(&self, pid: u32) -> Option<(u32, u32)> {
-        let status = read(&self.root.join(pid.to_string()).join("status")).ok()?;
+        let status = read(&self.process(pid).join("status")).ok()?;
         let first = |name| field(&status, name).and_then(first_number);
         Some((first("Uid:")?, first("Gid:")?))
     }
@@ -197,9 +197,14 @@ impl Proc {
     /// The user who logged in (`/proc/PID/loginuid`), whatever `sudo` made of them since.
     #[must_use]
     pub fn login_uid(&self, pid: u32) -> Option<u32> {
-        let bytes = read(&self.root.join(pid.to_string()).join("loginuid")).ok()?;
+        let bytes = read(&self.process(pid).join("loginuid")).ok()?;
         let uid: u32 = std::str::from_utf8(&bytes).ok()?.trim().parse().ok()?;
         (uid != u32::MAX).then_some(uid)
+    }
+
+    /// The directory of a process.
+    pub(crate) fn process(&self, pid: u32) -> PathBuf {
+        self.root.join(pid.to_string())
     }
 
     fn task(&self, header: &Header) -> PathBuf {
@@ -207,12 +212,12 @@ impl Proc {
     }
 }
 
-fn numbered(directory: &Path) -> io::Result<Vec<u32>> {
+pub(crate) fn numbered(directory: &Path) -> io::Result<Vec<u32>> {
     let entries = fs::read_dir(directory)?.flatten();
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
     let failed = |source| ContextError { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     fs::File::open(path)
@@ -242,7 +247,7 @@ fn cgroup(bytes: &[u8]) -> RawText {
 
 /// The rest of the line that starts with `name`. The kernel escapes newlines in `Name:`, so a task
 /// cannot make a line of its own.
-fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
     status
         .split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(name.as_bytes()))

@@ -139,13 +139,18 @@ impl Decider {
         }
     }
 
-    /// Whether the policy permits an action without a person, whichever program of the session's user asks.
+    /// Whether the policy permits an action without a person.
     #[must_use]
-    pub fn permits_whoever(&self, question: &Question<'_>) -> bool {
+    pub fn permits(&self, question: &Question<'_>) -> bool {
         let Question { session, process, action, .. } = *question;
         let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
-        !self.policy.depends_on_program(action)
-            && matches!(self.policy.decide(&attempt), Outcome::Allow { .. })
+        matches!(self.policy.decide(&attempt), Outcome::Allow { .. })
+    }
+
+    /// The same, whichever program of the session's user asks.
+    #[must_use]
+    pub fn permits_whoever(&self, question: &Question<'_>) -> bool {
+        !self.policy.depends_on_program(question.action) && self.permits(question)
     }
 
     /// Denies an action that cannot be judged (K3), and says why.

@@ -11,6 +11,7 @@ mod aside;
 pub mod clock;
 pub mod context;
 pub mod decide;
+pub mod descriptors;
 pub mod driver;
 pub mod engine;
 pub mod kernel;

@@ -6,14 +6,26 @@
 pub struct Label {
     /// Kernel handle of the session, unique on this host for this boot; never 0.
     pub session: u64,
-    /// [`LABEL_FLAG_ROOT`] and later flags.
+    /// [`LABEL_FLAG_ROOT`], [`LABEL_FLAG_UNSEEN`].
     pub flags: u32,
     /// Keeps the layout free of implicit padding.
     pub _pad: u32,
 }
 
-/// Set on the first task of a session only; a child inherits the label without it.
+/// Set on the first task of a session only.
 pub const LABEL_FLAG_ROOT: u32 = 1;
+/// Set on the first task of a session that a selector began: it was stopped before its first instruction, until
+/// guard-agent has seen which descriptors it was handed.
+pub const LABEL_FLAG_UNSEEN: u32 = 2;
+
+impl Label {
+    /// What a child has of it: the session.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_child(self) -> Self {
+        Self { flags: 0, ..self }
+    }
+}
 
 /// Key of the exec selectors: which freshly executed images start a session of their own.
 #[repr(C)]

@@ -8,7 +8,7 @@
 use crate::{
     exec::commit,
     guardian,
-    kernel::{Bprm, Task, cgroup_id, uid_gid},
+    kernel::{Bprm, Task, cgroup_id, stop_current, uid_gid},
     maps::{BACKUPS, LABELS, SELECTORS, config, count},
     record,
     system::namespace,
@@ -23,7 +23,8 @@ use guard_common::{
     counter,
     event::{EVENT_EXECUTED, EVENT_EXIT, EVENT_FORK, EVENT_SELECTED},
     label::{
-        LABEL_FLAG_ROOT, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID, SelectorKey, TaskKey,
+        LABEL_FLAG_ROOT, LABEL_FLAG_UNSEEN, Label, SELECT_CGROUP, SELECT_PROGRAM, SELECT_UID,
+        SelectorKey, TaskKey,
     },
 };
 
@@ -32,7 +33,7 @@ use guard_common::{
 pub fn label_of(task: Task) -> Option<Label> {
     let stored = if task.has_storage() { LABELS.get(task) } else { None };
     match stored {
-        // SAFETY: a non-null storage slot of this type; labels are written once, before the task runs.
+        // SAFETY: a non-null storage slot of this type; a label's session is written once, before the task runs.
         Some(label) => Some(unsafe { *label }),
         None if keeps_backups() => restored(task),
         None => None,
@@ -86,7 +87,7 @@ fn try_task_alloc(ctx: &LsmContext) -> Verdict {
     match LABELS.get_or_create(Task::from_ptr(child)) {
         Some(slot) => {
             // SAFETY: a fresh storage slot of a task that does not run yet.
-            unsafe { *slot = Label { flags: label.flags & !LABEL_FLAG_ROOT, ..label } };
+            unsafe { *slot = label.of_child() };
             Verdict::Allow
         }
         None => {
@@ -145,8 +146,15 @@ fn select(task: Task, bprm: Bprm) {
     let handle = SELECTED_SESSIONS | count(counter::SESSION_HANDLES);
     let label = Label { session: handle, flags: LABEL_FLAG_ROOT, _pad: 0 };
     // SAFETY: a fresh storage slot of the task that is running this program.
-    unsafe { *slot = label };
+    unsafe { *slot = Label { flags: label.flags | LABEL_FLAG_UNSEEN, ..label } };
+    // Without the flag: a copy that is needed one day is of a process that has been seen.
     keep(task, &label);
+    // What it was handed it could read and write without asking anybody. Stopped before it is said: guard-agent
+    // continues it as soon as it reads that.
+    if !stop_current() {
+        count(counter::DENIED_LABEL);
+        crate::kernel::kill_current();
+    }
     record::selected(EVENT_SELECTED, task, &label, selector);
 }
 
@@ -160,7 +168,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         let child: *mut task_struct = ctx.arg(1);
         let child = Task::from_ptr(child);
         // It does not run yet. Its parent ends with it if it could lose its label.
-        if !back_up(child, &Label { flags: label.flags & !LABEL_FLAG_ROOT, ..label }) {
+        if !back_up(child, &label.of_child()) {
             count(counter::DENIED_LABEL);
             crate::kernel::kill_current();
         }

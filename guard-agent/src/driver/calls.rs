@@ -1,6 +1,6 @@
 //! Calls over the local socket. Who is labelled may ask `why`, and nothing else.
 
-use super::{Driver, losses};
+use super::{Driver, handed::Program, losses};
 use crate::{
     clock,
     kernel::Kernel,
@@ -12,7 +12,10 @@ use crate::{
     },
 };
 use guard_audit::Event;
-use guard_common::label::{LABEL_FLAG_ROOT, Label};
+use guard_common::{
+    event::Header,
+    label::{LABEL_FLAG_ROOT, Label},
+};
 use guard_model::RawText;
 use std::os::fd::AsFd as _;
 
@@ -76,15 +79,26 @@ impl<K: Kernel> Driver<K> {
             unix_ms: clock::unix_ms(),
         };
         let info = self.parts.sessions.start(new).map_err(|error| error.to_string())?.clone();
+        let session = info.id;
+        self.evidence(Some(session), Event::SessionStarted { info: info.clone() });
+        let gid = self.parts.proc.ids(peer.pid).map_or(u32::MAX, |(_, gid)| gid);
+        let (tgid, uid) = (peer.pid, peer.uid);
+        let header = Header { tgid, tid: tgid, uid, gid, ..Header::default() };
+        let process = self.parts.proc.brief(&header).map_err(|error| error.to_string());
+        let handed = |process| self.judge_handed(handle, &process, Program::Promised);
+        if let Err(message) = process.and_then(handed) {
+            self.parts.sessions.end(handle);
+            self.ended(session);
+            return Err(message);
+        }
         self.allow_beforehand(handle, peer.pid);
         let label = Label { session: handle, flags: LABEL_FLAG_ROOT, _pad: 0 };
         if let Err(error) = self.parts.kernel.label(peer.pidfd.as_fd(), label) {
             self.parts.sessions.end(handle);
+            self.ended(session);
             return Err(format!("the process could not be labelled: {error}"));
         }
-        tracing::info!(session = %info.id, name = info.name, principal = info.principal, "session");
-        let session = info.id;
-        self.evidence(Some(session), Event::SessionStarted { info });
+        tracing::info!(%session, name = info.name, principal = info.principal, "session");
         self.save_sessions();
         Ok(Reply::Running { session })
     }

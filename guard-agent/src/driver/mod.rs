@@ -10,6 +10,7 @@ mod beforehand;
 mod calls;
 mod ending;
 mod events;
+mod handed;
 mod losses;
 mod notes;
 mod scan;

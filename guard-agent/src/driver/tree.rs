@@ -8,7 +8,7 @@ use crate::{
     session::{HANDLE_SELECTED, NewSession, principal},
 };
 use guard_audit::Event;
-use guard_common::event::Header;
+use guard_common::{event::Header, label::LABEL_FLAG_UNSEEN};
 use guard_model::SessionId;
 use std::os::fd::AsFd as _;
 
@@ -56,8 +56,12 @@ impl<K: Kernel> Driver<K> {
                 self.evidence(Some(id), Event::SessionStarted { info });
                 self.save_sessions();
                 self.allow_beforehand(header.session, header.tgid);
+                self.admit(header);
             }
-            Err(error) => tracing::error!(session = header.session, "{error}"),
+            Err(error) => {
+                tracing::error!(session = header.session, "{error}");
+                self.turn_away(header);
+            }
         }
     }
 
@@ -85,7 +89,8 @@ impl<K: Kernel> Driver<K> {
                 continue;
             }
             let Ok(pidfd) = pidfd_open(pid) else { continue };
-            if let Ok(Some(_)) = self.parts.kernel.label_of(pidfd.as_fd())
+            if let Ok(Some(label)) = self.parts.kernel.label_of(pidfd.as_fd())
+                && label.flags & LABEL_FLAG_UNSEEN == 0
                 && let Err(error) = self.parts.kernel.wake(pidfd.as_fd())
             {
                 tracing::warn!(pid, error = %anyhow::Error::new(error), "not continued");
@@ -123,6 +128,12 @@ impl<K: Kernel> Driver<K> {
             let is_unknown = !self.parts.sessions.contains(label.session);
             if unknown == Unknown::Left && is_unknown && label.session & HANDLE_SELECTED != 0 {
                 continue;
+            }
+            // Of a guard-agent that was killed before it had seen what the process was handed.
+            if !is_unknown && label.flags & LABEL_FLAG_UNSEEN != 0 {
+                let uid = self.parts.proc.uid(pid).unwrap_or(u32::MAX);
+                let session = label.session;
+                self.admit(&Header { session, tgid: pid, tid: pid, uid, ..Header::default() });
             }
             // One that has ended keeps its label until it is waited for, and is in no session any more.
             let mut tids = self.parts.proc.tids(pid);

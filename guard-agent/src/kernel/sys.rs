@@ -237,6 +237,22 @@ pub(crate) fn send_kill(pidfd: &OwnedFd) -> io::Result<()> {
     pidfd_send_signal(pidfd, libc::SIGKILL)
 }
 
+/// What is known of the file at `path`, which may be a magic link: nobody is asked for news of it, so a file system
+/// of somebody's own (FUSE) or a server that is away keeps nobody waiting.
+pub(crate) fn statx_at_once(path: &Path) -> io::Result<libc::statx> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let (flags, mask) = (libc::AT_STATX_DONT_SYNC, libc::STATX_BASIC_STATS);
+    // SAFETY: a text that ends in NUL, and room for the answer.
+    let result =
+        unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), flags, mask, found.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeros are a valid value, over which the kernel has written.
+    Ok(unsafe { found.assume_init() })
+}
+
 /// `CLOCK_BOOTTIME`, ns: the clock of deadlines.
 #[must_use]
 pub fn boottime_ns() -> u64 {

@@ -68,8 +68,11 @@ const WAYS: [Way; 30] = [
     way(
         12,
         "descriptors handed in",
-        &["a_descriptor_that_the_session_could_not_open_is_not_received"],
-        "inherited ones, pipes and sockets",
+        &[
+            "a_descriptor_that_the_session_could_not_open_is_not_received",
+            "a_session_is_not_handed_what_it_could_not_open",
+        ],
+        "",
     ),
     way(
         13,

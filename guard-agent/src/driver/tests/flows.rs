@@ -410,3 +410,96 @@ async fn the_end_of_events_is_an_error_and_not_a_silent_idle() {
     assert!(matches!(ended, Err(DriverError::EventsEnded)));
     driver.stop("test").close();
 }
+
+/// A process that waits and has this file open as its input.
+fn holder(path: &std::path::Path) -> std::process::Child {
+    let input = std::fs::File::open(path).unwrap();
+    std::process::Command::new("sleep").arg("1000").stdin(input).spawn().unwrap()
+}
+
+/// What the kernel says and has of a session that it began with this process.
+fn begun(kernel: &FakeKernel, pid: u32) -> KernelEvent {
+    let label = Label { session: BY_KERNEL, flags: LABEL_FLAG_ROOT | LABEL_FLAG_UNSEEN, _pad: 0 };
+    kernel.inside(|inside| inside.labels.insert(pid, label));
+    let header = Header { tgid: pid, tid: pid, ..header(BY_KERNEL, 0) };
+    KernelEvent { header, body: KernelBody::Selected { selector: 1 } }
+}
+
+fn handed(records: &[Record]) -> usize {
+    count(records, |event| {
+        matches!(event, Event::Blocked { action: Action::Receive { .. }, reason, .. }
+            if reason == "handed at the beginning")
+    })
+}
+
+#[tokio::test]
+async fn a_session_that_the_kernel_began_goes_on_once_it_was_seen_and_ends_with_what_it_could_not_open()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let (fine, never) = (folder.path().join("fine"), folder.path().join("never"));
+    for path in [&fine, &never] {
+        std::fs::write(path, "x").unwrap();
+    }
+    let mut bench = Bench::new();
+    let mut good = holder(&fine);
+    bench.event(begun(&bench.kernel.clone(), good.id()));
+    assert_eq!(bench.kernel.inside(|inside| inside.woken.clone()), [good.id()]);
+    assert_eq!(bench.kernel.inside(|inside| inside.labels[&good.id()].flags), LABEL_FLAG_ROOT);
+    assert!(good.try_wait().unwrap().is_none());
+    good.kill().unwrap();
+    good.wait().unwrap();
+    bench.driver.parts.sessions.end(BY_KERNEL);
+
+    let mut bad = holder(&never);
+    bench.event(begun(&bench.kernel.clone(), bad.id()));
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(bad.wait().unwrap().signal(), Some(libc::SIGKILL));
+    assert_eq!(bench.kernel.inside(|inside| inside.woken.len()), 1);
+    let (records, _folder) = bench.end();
+    assert_eq!(handed(&records), 1);
+}
+
+#[tokio::test]
+async fn what_a_killed_guard_agent_had_not_seen_the_next_one_sees_and_nothing_else_continues_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("never"), "x").unwrap();
+    let mut child = holder(&folder.path().join("never"));
+    let mut bench = Bench::new();
+    bench.event(begun(&bench.kernel.clone(), std::process::id()));
+    let event = begun(&bench.kernel.clone(), child.id());
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().cast_signed()),
+        nix::sys::signal::Signal::SIGSTOP,
+    )
+    .unwrap();
+    let proc = Proc::default();
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !proc.is_stopped(child.id()) {
+        assert!(std::time::Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    bench.driver.wake_strangers();
+    assert!(bench.kernel.inside(|inside| !inside.woken.contains(&child.id())));
+    drop(event);
+    bench.driver.find_labels(super::super::tree::Unknown::Left);
+    child.wait().unwrap();
+    let (records, _folder) = bench.end();
+    assert_eq!(handed(&records), 1);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_session_with_what_it_could_not_open_is_told_and_gets_none() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("never"), "x").unwrap();
+    let mut child = holder(&folder.path().join("never"));
+    let mut bench = Bench::new();
+    let run = || Request::Run { name: "bot".into(), command: vec![] };
+    let Reply::Error { message } = bench.ask_as(child.id(), run()) else { panic!("a session") };
+    assert!(message.contains("descriptor 0 (") && message.contains("/never"), "{message}");
+    assert!(bench.kernel.inside(|inside| inside.labels.is_empty()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (records, _folder) = bench.end();
+    assert_eq!(handed(&records), 1);
+    assert_eq!(count(&records, |event| matches!(event, Event::SessionEnded {})), 1);
+}

@@ -25,7 +25,7 @@ use guard_common::{
         Grant, HoldRecord, KIND_CAPABILITY, KIND_IPC, KIND_KEYRING, KIND_OPEN, OBJECT_WORDS,
         StandingKey, VERDICT_ALLOW, VERDICT_DENY,
     },
-    label::{Label, SelectorKey},
+    label::{LABEL_FLAG_ROOT, LABEL_FLAG_UNSEEN, Label, SelectorKey},
 };
 use guard_model::{
     Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, SystemOperation, Verdict,
@@ -50,7 +50,7 @@ permit (principal, action, resource);
 @id("never")
 @reason("not this one")
 forbid (principal, action == Guard::Action::"open", resource)
-when { resource.path == "/never" };
+when { resource.path like "*/never" };
 
 @id("no-reboot")
 forbid (principal, action == Guard::Action::"capability", resource)
@@ -248,8 +248,11 @@ impl Bench {
     }
 
     fn ask(&mut self, request: Request) -> Reply {
+        self.ask_as(std::process::id(), request)
+    }
+
+    fn ask_as(&mut self, pid: u32, request: Request) -> Reply {
         let (reply, mut answer) = oneshot::channel();
-        let pid = std::process::id();
         let pidfd = crate::kernel::pidfd_open(pid).unwrap();
         let uid = nix::unistd::getuid().as_raw();
         self.driver.call(Call { peer: Peer { pid, uid, pidfd }, request, reply });

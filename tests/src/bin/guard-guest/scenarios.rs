@@ -100,6 +100,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("holds_under_signals_kills_and_tracers_all_end_and_leave_nothing_behind", scale::noise),
     ("two_hundred_threads_held_at_once_each_get_their_answer", scale::threads),
     ("a_selected_program_is_a_session_before_its_first_instruction", select::program),
+    ("a_session_is_not_handed_what_it_could_not_open", select::handed),
     ("a_selected_users_programs_are_sessions", select::user),
     ("what_runs_in_a_selected_cgroup_is_a_session", select::cgroup),
     (

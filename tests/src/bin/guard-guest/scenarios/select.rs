@@ -12,6 +12,8 @@ use std::{fs, path::Path};
 
 const EPERM: &str = "Operation not permitted";
 const SECRET: &str = "/home/dev/held/secret";
+/// What every session may open.
+const PLAIN: &str = "/home/dev/plain/secret";
 /// A copy of cat: an inode of its own.
 const TOOL: &str = "/usr/local/bin/selected-cat";
 /// A user that no other scenario has.
@@ -22,6 +24,33 @@ pub(super) fn program(stage: &mut Stage) -> Result<(), Trouble> {
     install(Path::new("/usr/bin/cat"), Path::new(TOOL))?;
     stage.guard.select(&["program=/usr/local/bin/selected-cat,as=by-program"])?;
     denied_and_approved(stage, "by-program", &[TOOL, SECRET])
+}
+
+/// A file that is open already: reading it asks nobody.
+pub(super) fn handed(stage: &mut Stage) -> Result<(), Trouble> {
+    install(Path::new("/usr/bin/cat"), Path::new(TOOL))?;
+    stage.guard.select(&["program=/usr/local/bin/selected-cat,as=handed"])?;
+    let guarded = |path: &str| format!("exec guard run --as handed -- sh -c 'cat <&3' 3< {path}");
+    let selected = |path: &str| format!("exec {TOOL} < {path}");
+    for command in [guarded(PLAIN), selected(PLAIN)] {
+        let argv = ["sh", "-c", &command];
+        unlabelled(stage, How::Nothing, &argv)?.expect_success("the secret")?;
+    }
+    let refused = unlabelled(stage, How::Approve, &["sh", "-c", &guarded(SECRET)])?;
+    let names_it = refused.err.contains("descriptor 3") && refused.err.contains(SECRET);
+    expect(names_it && refused.out.is_empty(), format!("{refused:?}"))?;
+    let killed = unlabelled(stage, How::Approve, &["sh", "-c", &selected(SECRET)])?;
+    expect(killed.out.is_empty() && killed.code != 0, format!("{killed:?}"))?;
+    for name in ["/usr/local/bin/guard", TOOL] {
+        stage.evidence(|record| {
+            let at = |path| record.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            is(record, "blocked")
+                && at("/action/action") == "receive"
+                && at("/action/file/path") == SECRET
+                && at("/process/exe") == name
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn user(stage: &mut Stage) -> Result<(), Trouble> {
