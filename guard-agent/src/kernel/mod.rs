@@ -23,7 +23,7 @@ pub use keeper::{KernelObject, Tampering};
 pub use load::{EbpfConfig, LoadError};
 pub use ring::{EventSource, parse_mib};
 pub use sys::boottime_ns;
-pub(crate) use sys::{pidfd_open, send_kill};
+pub(crate) use sys::{give_way, pidfd_open, send_kill};
 
 use guard_common::{
     decode::DecodeError,

@@ -93,7 +93,9 @@ impl Names {
             let walk = thread::Builder::new().name("guard-walk".to_owned());
             let mut left_out = BTreeSet::new();
             walk.spawn(move || {
-                be_nice();
+                if let Err(error) = crate::kernel::give_way() {
+                    tracing::debug!(%error, "the walk has the priority of everything else");
+                }
                 repeat(&weak, &say, |inner| inner.walk(&mut left_out));
             })?;
         }
@@ -326,15 +328,6 @@ fn repeat(
         }
         drop(inner);
         thread::sleep(LOOK_INTERVAL);
-    }
-}
-
-/// The calling thread gives way to every other.
-fn be_nice() {
-    // SAFETY: three integers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
-    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
-    if done != 0 {
-        tracing::debug!("the walk has the priority of everything else");
     }
 }
 

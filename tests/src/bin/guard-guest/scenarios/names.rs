@@ -23,8 +23,7 @@ const PREPARE: &str = "set -e; cd /home/dev; rm -rf names; mkdir -p names/secret
 echo secret > names/file; echo secret > names/secrets/deep/key; echo free > names/free/file
 ln names/file names/linked-file; ln names/secrets/deep/key names/linked-key; ln names/free/file names/linked-free
 touch names/bound-file; mount --bind names/file names/bound-file
-mount --bind names/secrets names/bound; mount --bind /home/dev/names names/above
-chmod -R a+rX names";
+mount --bind names/secrets names/bound; mount --bind /home/dev/names names/above";
 const CLEAR: &str = "cd /home/dev/names && umount bound-file && umount bound && umount above && cd .. && rm -rf names";
 
 /// What a session calls what is protected, and by which statement.
