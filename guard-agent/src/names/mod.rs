@@ -82,7 +82,7 @@ impl Names {
         let (weak, said) = (Arc::downgrade(&inner), say.clone());
         let look = thread::Builder::new().name("guard-names".to_owned());
         look.spawn(move || {
-            repeat(&weak, &said, |inner| {
+            repeat(&weak, said, |inner| {
                 inner.look();
                 LOOK_INTERVAL
             })
@@ -92,12 +92,15 @@ impl Names {
             let weak = Arc::downgrade(&inner);
             let walk = thread::Builder::new().name("guard-walk".to_owned());
             let mut left_out = BTreeSet::new();
-            walk.spawn(move || {
+            let work = move |inner: &Inner| {
+                let pause = inner.walk(&mut left_out);
+                // Not before: sessions wait for the first one.
                 if let Err(error) = crate::kernel::give_way() {
-                    tracing::debug!(%error, "the walk has the priority of everything else");
+                    tracing::debug!(%error, "walks have the priority of everything else");
                 }
-                repeat(&weak, &say, |inner| inner.walk(&mut left_out));
-            })?;
+                pause
+            };
+            walk.spawn(move || repeat(&weak, say, work))?;
         }
         Ok(Self { inner, first: Mutex::new(first), threads })
     }
@@ -299,7 +302,12 @@ impl Inner {
         let Ok(table) = lock(&self.views).own() else { return LOOK_INTERVAL };
         let found = walk::walk(&table, self.policy.named(), Limits::default());
         let took = began.elapsed();
-        tracing::debug!(inodes = found.links.len(), took_ms = took.as_millis(), "walked");
+        let (files, took_ms) = (found.links.len(), took.as_millis());
+        if took > FIRST_MAX {
+            tracing::info!(files, took_ms, "looked for hard links");
+        } else {
+            tracing::debug!(files, took_ms, "looked for hard links");
+        }
         lock(&self.links).walked = found.links;
         for what in found.left_out.difference(left_out) {
             tracing::error!(
@@ -311,20 +319,22 @@ impl Inner {
     }
 }
 
-/// Until the owner is gone. It is heard of within a second.
+/// Until the owner is gone. It is heard of within a second. `first` is told once.
 fn repeat(
     inner: &Weak<Inner>,
-    first: &mpsc::SyncSender<()>,
+    first: mpsc::SyncSender<()>,
     mut work: impl FnMut(&Inner) -> Duration,
 ) {
-    let mut next = Instant::now();
+    let (mut next, mut first) = (Instant::now(), Some(first));
     loop {
         let Some(inner) = inner.upgrade() else { return };
         if Instant::now() >= next {
             let pause = work(&inner);
             next = Instant::now() + pause;
-            // There is room for the first of each thread, which is all that anybody waits for.
-            let _ = first.try_send(());
+            if let Some(first) = first.take() {
+                // Nobody waits any longer: then nobody is told.
+                let _ = first.try_send(());
+            }
         }
         drop(inner);
         thread::sleep(LOOK_INTERVAL);

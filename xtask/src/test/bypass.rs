@@ -56,7 +56,12 @@ const WAYS: [Way; 30] = [
         "the interpreter opens the script after the exec",
     ),
     way(6, "copied, renamed, linked programs", &[TREE, REMEMBERED, CONTENT], ""),
-    way(7, "other names of a protected file", &[TREE, REMEMBERED, NAMES], ""),
+    way(
+        7,
+        "other names of a protected file",
+        &[TREE, REMEMBERED, NAMES],
+        "an outsider's hard link of the last minute; overlayfs or FUSE above it",
+    ),
     way(8, "magic links, very long paths", &["a_path_that_is_too_long_is_never_allowed"], ""),
     way(9, "mounts, chroot, pivot_root", &[POWERS], ""),
     way(10, "user namespaces", &[POWERS], ""),
