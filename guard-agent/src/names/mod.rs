@@ -13,7 +13,7 @@ mod views;
 mod walk;
 
 use guard_model::{Action, ChangeOperation, FileRef, ProcessContext, RawText};
-use guard_policy::{Literals, OtherNames, Policy};
+use guard_policy::{Literals, Mark, OtherNames, Policy};
 use std::{
     collections::{BTreeSet, HashMap},
     io,
@@ -134,7 +134,7 @@ impl Names {
         drop(views);
         let named = self.inner.policy.named();
         let mut add = |names: &mut Vec<RawText>, file: &FileRef, is_there: bool| {
-            let mut found = Collector { named, names, own: own_marks(named, file), is_full: false };
+            let mut found = Collector::new(named, &file.path, names);
             let by_mounts = match &seen {
                 Ok((seen, host)) => by_mounts(seen, host, file, &mut found),
                 Err(error) => Err(format!("the mounts that the process sees: {error}")),
@@ -186,26 +186,27 @@ fn objects(action: &Action) -> Option<(&FileRef, Option<&FileRef>, bool)> {
 struct Collector<'a> {
     named: &'a Literals,
     names: &'a mut Vec<RawText>,
-    own: Own<'a>,
+    /// The name that was used. An unknown one is named by nothing.
+    own: &'a RawText,
+    /// By what it is named, once somebody needs it: most files have no other name to compare with.
+    own_marks: Option<Vec<Mark<'a>>>,
     is_full: bool,
 }
 
-/// The name that was used, and by what it is named. An unknown one is named by nothing.
-type Own<'a> = (&'a [u8], Vec<guard_policy::Mark<'a>>);
+impl<'a> Collector<'a> {
+    const fn new(named: &'a Literals, own: &'a RawText, names: &'a mut Vec<RawText>) -> Self {
+        Self { named, names, own, own_marks: None, is_full: false }
+    }
 
-fn own_marks<'a>(named: &'a Literals, file: &'a FileRef) -> Own<'a> {
-    (file.path.as_bytes(), named.marks(&file.path.to_exact()))
-}
-
-impl Collector<'_> {
     fn add(&mut self, name: &[u8]) {
-        if name == self.own.0 {
+        if name == self.own.as_bytes() {
             return;
         }
-        let name = RawText::new(name);
-        let marks = self.named.marks(&name.to_exact());
-        let is_known = |other: &RawText| self.named.marks(&other.to_exact()) == marks;
-        if marks.is_empty() || marks == self.own.1 || self.names.iter().any(is_known) {
+        let (named, name) = (self.named, RawText::new(name));
+        let marks = named.marks(&name.to_exact());
+        let own = self.own_marks.get_or_insert_with(|| named.marks(&self.own.to_exact()));
+        let is_known = |other: &RawText| named.marks(&other.to_exact()) == marks;
+        if marks.is_empty() || marks == *own || self.names.iter().any(is_known) {
             return;
         }
         if self.names.len() < NAMES_MAX {

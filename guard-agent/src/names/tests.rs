@@ -205,8 +205,7 @@ fn a_link_that_a_session_makes_is_known_before_the_next_walk() {
     assert!(known.note(named, &file("/mnt/x", 5), &["/nowhere/secrets/y".into()]));
     let names = |file: &FileRef| {
         let mut names = Vec::new();
-        let own = own_marks(named, file);
-        known.names(file, &mut Collector { named, names: &mut names, own, is_full: false });
+        known.names(file, &mut Collector::new(named, &file.path, &mut names));
         names
     };
     assert_eq!(names(&file("/tmp/y", 4)), ["/nowhere/secrets/x".into()]);
@@ -232,8 +231,7 @@ fn seen(lines: &str, root: &str, is_own: bool, file: (&str, u64)) -> Result<Vec<
     let seen = Seen { table: table(lines), root: root.into(), is_own };
     let Action::Open { file, .. } = open(file.0, (file.1, 2)) else { unreachable!("made above") };
     let mut names = Vec::new();
-    let own = own_marks(policy.named(), &file);
-    let mut found = Collector { named: policy.named(), names: &mut names, own, is_full: false };
+    let mut found = Collector::new(policy.named(), &file.path, &mut names);
     by_mounts(&seen, &table(HOST), &file, &mut found)?;
     Ok(names.iter().map(RawText::to_exact).collect())
 }
@@ -266,8 +264,8 @@ fn more_names_than_are_kept_are_not_passed_over() {
         (0..=NAMES_MAX).map(|i| format!("resource.path == \"/n/{i}\"")).collect();
     let policy = policy(&literals.join(" || "));
     let mut names = Vec::new();
-    let own = (&b"/x"[..], Vec::new());
-    let mut found = Collector { named: policy.named(), names: &mut names, own, is_full: false };
+    let own = RawText::from("/x");
+    let mut found = Collector::new(policy.named(), &own, &mut names);
     for i in 0..NAMES_MAX {
         found.add(format!("/n/{i}").as_bytes());
         found.add(b"/n/0");
