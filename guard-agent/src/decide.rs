@@ -1,6 +1,6 @@
 //! The second tier: the policy on the full context, and what follows from its outcome.
 
-use crate::{clock, session::SessionView};
+use crate::{clock, names::Names, session::SessionView};
 use guard_model::{
     Action, ActionDigest, BootId, HoldId, HoldRequest, HostId, PolicyStatement, ProcessContext,
 };
@@ -76,6 +76,7 @@ pub struct Decider {
     host: HostId,
     boot: BootId,
     hostname: String,
+    names: Option<Names>,
 }
 
 impl Decider {
@@ -87,7 +88,13 @@ impl Decider {
         boot: BootId,
         hostname: String,
     ) -> Self {
-        Self { policy, host, boot, hostname }
+        Self { policy, host, boot, hostname, names: None }
+    }
+
+    /// With other names of the objects than those that were used.
+    #[must_use]
+    pub fn with_names(self, names: Names) -> Self {
+        Self { names: Some(names), ..self }
     }
 
     /// The policy in force.
@@ -103,9 +110,8 @@ impl Decider {
         question: &Question<'_>,
         full: impl FnOnce() -> ProcessContext,
     ) -> Judgement {
-        let Question { session, process, action, .. } = *question;
-        let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
-        match self.policy.decide(&attempt) {
+        let Question { session, action, .. } = *question;
+        match self.outcome(question) {
             Outcome::Allow { statements, cacheable } => {
                 let judged = Box::new(self.judged(question, statements));
                 Judgement::Allow(PolicyAllow { cacheable }, judged)
@@ -142,15 +148,20 @@ impl Decider {
     /// Whether the policy permits an action without a person.
     #[must_use]
     pub fn permits(&self, question: &Question<'_>) -> bool {
-        let Question { session, process, action, .. } = *question;
-        let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
-        matches!(self.policy.decide(&attempt), Outcome::Allow { .. })
+        matches!(self.outcome(question), Outcome::Allow { .. })
     }
 
     /// The same, whichever program of the session's user asks.
     #[must_use]
     pub fn permits_whoever(&self, question: &Question<'_>) -> bool {
         !self.policy.depends_on_program(question.action) && self.permits(question)
+    }
+
+    fn outcome(&self, question: &Question<'_>) -> Outcome {
+        let Question { session, process, action, .. } = *question;
+        let attempt = Attempt { session: session.info, process, action, host: &self.hostname };
+        let others = self.names.as_ref().map(|names| names.of(process, action));
+        self.policy.decide_with(&attempt, &others.unwrap_or_default())
     }
 
     /// Denies an action that cannot be judged (K3), and says why.

@@ -7,7 +7,7 @@
 use crate::{
     context::{ContextError, Proc, field, numbered, read},
     kernel::statx_at_once,
-    mounts::kernel_dev,
+    mounts::{Mount, kernel_dev, parse},
 };
 use guard_model::{FileAccess, FileRef, RawText};
 use std::{fs, io, os::unix::ffi::OsStrExt as _, path::Path};
@@ -67,9 +67,10 @@ pub fn descriptors(proc: &Proc, pid: u32) -> Result<Vec<Descriptor>, Unlisted> {
         return Err(Unlisted::TooMany);
     }
     numbers.sort_unstable();
+    let mounts = fs::read(process.join("mountinfo")).map(|bytes| parse(&bytes)).unwrap_or_default();
     let mut found = Vec::new();
     for number in numbers {
-        match descriptor(&process, number) {
+        match descriptor(&process, number, &mounts) {
             Ok(descriptor) => found.extend(descriptor),
             // Closed since it was listed, unless all of the process is gone.
             Err(error) if error.is_gone() && directory.exists() => {}
@@ -79,7 +80,11 @@ pub fn descriptors(proc: &Proc, pid: u32) -> Result<Vec<Descriptor>, Unlisted> {
     Ok(found)
 }
 
-fn descriptor(process: &Path, number: u32) -> Result<Option<Descriptor>, ContextError> {
+fn descriptor(
+    process: &Path,
+    number: u32,
+    mounts: &[Mount],
+) -> Result<Option<Descriptor>, ContextError> {
     let info = read(&process.join("fdinfo").join(number.to_string()))?;
     let Some(access) = access(&info) else { return Ok(None) };
     let link = process.join("fd").join(number.to_string());
@@ -98,13 +103,20 @@ fn descriptor(process: &Path, number: u32) -> Result<Option<Descriptor>, Context
     let file = FileRef {
         path,
         path_error,
-        dev: kernel_dev(stat.stx_dev_major, stat.stx_dev_minor),
+        dev: device(&info, mounts)
+            .unwrap_or_else(|| kernel_dev(stat.stx_dev_major, stat.stx_dev_minor)),
         ino: stat.stx_ino,
         generation: 0,
         owner_uid: stat.stx_uid,
         mode: stat.stx_mode.into(),
     };
     Ok(Some(Descriptor { number, file, access }))
+}
+
+/// The kernel's own number of the file system: some (btrfs, overlayfs) tell another one of each file.
+fn device(info: &[u8], mounts: &[Mount]) -> Option<u64> {
+    let id: u64 = field(info, "mnt_id:")?.parse().ok()?;
+    mounts.iter().find(|mount| mount.id == id).map(|mount| mount.dev)
 }
 
 /// How a descriptor may be used, by the flags in its `fdinfo`. `None`: it is closed by an exec, or names a file
@@ -172,6 +184,8 @@ mod tests {
         assert_eq!(found.iter().map(|one| one.number).collect::<Vec<_>>(), [0, 1]);
         let path = fs::canonicalize(&path).unwrap();
         assert_eq!(found[0].file.path.as_bytes(), path.as_os_str().as_bytes());
+        let mounts = crate::mounts::mounts(crate::mounts::MOUNTS).unwrap();
+        assert!(mounts.iter().any(|mount| mount.dev == found[0].file.dev));
         let FileAccess { read, write, append, .. } = found[0].access;
         assert_eq!((read, write, append), (true, false, false));
         let FileAccess { read, write, append, .. } = found[1].access;
@@ -200,6 +214,13 @@ mod tests {
         let proc = Proc::new(folder.path());
         assert!(matches!(descriptors(&proc, 5), Err(Unlisted::TooMany)));
         assert!(descriptors(&proc, 6).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn the_device_is_that_of_the_mount_it_was_opened_by() {
+        let mounts = parse(b"36 35 98:1 / / rw - ext4 x rw\n37 36 0:44 /s /b rw - btrfs y rw\n");
+        assert_eq!(device(b"flags:\t0\nmnt_id:\t37\n", &mounts), Some(44));
+        assert_eq!(device(b"flags:\t0\nmnt_id:\t38\n", &mounts), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod kernel;
 pub mod link;
 mod mounts;
+pub mod names;
 pub mod notify;
 pub mod selector;
 pub mod service;

@@ -19,6 +19,7 @@ use crate::{
         identity::{Identity, IdentityError},
         tls::CaPin,
     },
+    names::Names,
     notify::Notifier,
     selector::Selectors,
     session::Sessions,
@@ -145,6 +146,11 @@ pub enum AgentError {
     /// The local socket.
     #[error("the local socket cannot be opened")]
     Socket(#[from] SocketError),
+    /// Other names of files cannot be looked for.
+    #[error(
+        "this host's mounts (/proc/self/mountinfo) cannot be read, or no thread can look for names of files"
+    )]
+    Names(#[source] io::Error),
     /// The driver's thread.
     #[error("guard-agent's own thread cannot be started")]
     Thread(#[source] io::Error),
@@ -198,11 +204,14 @@ async fn load_and_run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     let state = State::open(&config.state_dir)?;
+    // It walks through directories while the kernel looks at the programs.
+    let names = Names::start(config.policy.clone()).map_err(AgentError::Names)?;
     let policy_epoch = policy_epoch(config.policy.digest());
     let hash_content = config.ebpf.hash_content || config.policy.reads_content();
     let ebpf = EbpfConfig { policy_epoch, hash_content, ..config.ebpf.clone() };
     let (kernel, mut events, coverage) = Ebpf::load(&ebpf)?;
-    run_with(config, state, (kernel, &mut events, coverage), beside, shutdown).await
+    names.wait();
+    run_with(config, state, (kernel, &mut events, coverage), names, beside, shutdown).await
 }
 
 /// A number that differs from that of any other policy (but for one chance in 2³²), from its digest.
@@ -240,8 +249,8 @@ impl State {
     }
 }
 
-/// As [`run`], with any kernel side (what carries out, what tells, what is covered), and in the caller's
-/// task; link and socket run `beside` it.
+/// As [`run`], with any kernel side (what carries out, what tells, what is covered) and names that are being
+/// looked for, and in the caller's task; link and socket run `beside` it.
 ///
 /// # Errors
 /// [`AgentError`].
@@ -249,6 +258,7 @@ pub async fn run_with<K: Kernel>(
     config: Config,
     state: State,
     (kernel, events, coverage): (K, &mut impl EventStream, Vec<Coverage>),
+    names: Names,
     beside: Handle,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
@@ -296,7 +306,7 @@ pub async fn run_with<K: Kernel>(
     let mut driver = Driver::new(Parts {
         kernel,
         engine: Engine::new(host, boot, Limits::default()),
-        decider: Decider::new(config.policy.clone(), host, boot, facts.hostname),
+        decider: Decider::new(config.policy.clone(), host, boot, facts.hostname).with_names(names),
         sessions: Sessions::new(host, boot),
         selectors: config.selectors,
         proc: Proc::default(),

@@ -5,6 +5,7 @@ use crate::{
     entity::{Question, Unrepresentable, path_is_known},
     load::Policy,
     names::NAMES,
+    other::OtherNames,
 };
 use cedar_policy::{Decision, PolicyId, Response};
 use guard_model::{
@@ -55,20 +56,35 @@ pub enum Outcome {
 const BUILT_IN: &str = "(built in)";
 
 impl Policy {
-    /// Decides one attempt. Total: whatever goes wrong inside ends in [`Outcome::Deny`].
+    /// Decides one attempt whose objects have no other names. Total: whatever goes wrong inside ends in
+    /// [`Outcome::Deny`].
     #[must_use]
     pub fn decide(&self, attempt: &Attempt<'_>) -> Outcome {
-        let outcome = self.try_decide(attempt).unwrap_or_else(|error| Outcome::Deny {
+        self.decide_with(attempt, &OtherNames::default())
+    }
+
+    /// As [`Policy::decide`], and what is forbidden under one of the object's other names is forbidden.
+    #[must_use]
+    pub fn decide_with(&self, attempt: &Attempt<'_>, others: &OtherNames) -> Outcome {
+        let outcome = self.try_decide(attempt, others).unwrap_or_else(|error| Outcome::Deny {
             statements: Vec::new(),
             reason: Some(error.to_string()),
         });
+        let outcome = match &others.unknown {
+            None => outcome,
+            Some(why) => held_for(built_in("guard:names-unknown", why.clone()), outcome),
+        };
         match self.undetermined(attempt.action) {
             None => outcome,
             Some(why) => held_for(why, outcome),
         }
     }
 
-    fn try_decide(&self, attempt: &Attempt<'_>) -> Result<Outcome, Unrepresentable> {
+    fn try_decide(
+        &self,
+        attempt: &Attempt<'_>,
+        others: &OtherNames,
+    ) -> Result<Outcome, Unrepresentable> {
         let mut outcome: Option<Outcome> = None;
         for question in Question::all(attempt)? {
             let next = self.answer(attempt, &question)?;
@@ -77,10 +93,11 @@ impl Policy {
                 Some(outcome) => stricter(outcome, next),
             });
         }
-        Ok(outcome.unwrap_or_else(|| Outcome::Deny {
+        let outcome = outcome.unwrap_or_else(|| Outcome::Deny {
             statements: Vec::new(),
             reason: Some("there is no object to decide on".to_owned()),
-        }))
+        });
+        self.under_other_names(attempt, others, outcome)
     }
 
     fn answer(
@@ -151,7 +168,7 @@ impl Policy {
     }
 
     /// Cedar skips a statement that fails to evaluate; Guard denies: it could have been a forbid.
-    fn failed(&self, response: &Response) -> Option<Outcome> {
+    pub(crate) fn failed(&self, response: &Response) -> Option<Outcome> {
         let error = response.diagnostics().errors().next()?;
         Some(Outcome::Deny {
             statements: Vec::new(),
@@ -165,6 +182,11 @@ impl Policy {
         at.extend(self.positions(approved));
         at.sort_unstable();
         at.dedup();
+        self.held_by(at)
+    }
+
+    /// A hold by the statements at these positions, as far as they hold.
+    pub(crate) fn held_by(&self, mut at: Vec<usize>) -> Outcome {
         at.retain(|at| self.annotations[*at].terms.is_some());
         let terms = strictest(at.iter().filter_map(|at| self.annotations[*at].terms.as_ref()));
         let statements = at.iter().map(|at| self.statements[*at].clone()).collect();
@@ -175,7 +197,7 @@ impl Policy {
         self.positions(response).into_iter().map(|at| self.statements[at].clone()).collect()
     }
 
-    fn positions(&self, response: &Response) -> Vec<usize> {
+    pub(crate) fn positions(&self, response: &Response) -> Vec<usize> {
         let position = |id: &PolicyId| self.index.get(id).copied();
         let mut at: Vec<usize> = response.diagnostics().reason().filter_map(position).collect();
         at.sort_unstable();
@@ -206,19 +228,24 @@ impl Policy {
             }
             _ => return None,
         };
-        Some(PolicyStatement {
-            id: id.to_owned(),
-            file: BUILT_IN.to_owned(),
-            line: 0,
-            text: String::new(),
-            reason: Some(reason),
-        })
+        Some(built_in(id, reason))
+    }
+}
+
+/// A statement that Guard itself adds.
+pub(crate) fn built_in(id: &str, reason: String) -> PolicyStatement {
+    PolicyStatement {
+        id: id.to_owned(),
+        file: BUILT_IN.to_owned(),
+        line: 0,
+        text: String::new(),
+        reason: Some(reason),
     }
 }
 
 /// Of the answers about two objects of one action, the stricter; of two holds, both statements and the
 /// stricter terms.
-fn stricter(one: Outcome, other: Outcome) -> Outcome {
+pub(crate) fn stricter(one: Outcome, other: Outcome) -> Outcome {
     match (one, other) {
         (deny @ Outcome::Deny { .. }, _) | (_, deny @ Outcome::Deny { .. }) => deny,
         (

@@ -53,7 +53,14 @@ pub(crate) struct Question {
 impl Question {
     /// One question an object: a rename or link has two.
     pub(crate) fn all(attempt: &Attempt<'_>) -> Result<Vec<Self>, Unrepresentable> {
-        let mut questions = vec![Self::of(attempt, resource(attempt)?, false)?];
+        Self::under(attempt, attempt.action)
+    }
+
+    /// The same for an attempt under another name; `own` is the action under the name that was used. Whether the
+    /// session could have written a program is told by that one: seen from the host, what a container has
+    /// installed stands somewhere below `/var/lib`.
+    pub(crate) fn under(attempt: &Attempt<'_>, own: &Action) -> Result<Vec<Self>, Unrepresentable> {
+        let mut questions = vec![Self::of(attempt, resource(attempt, own)?, false)?];
         if let Action::Change { to: Some(to), .. } = attempt.action {
             let destination = file_entity(&NAMES.file, to, true, [])?;
             questions.push(Self::of(attempt, destination, true)?);
@@ -103,10 +110,11 @@ impl Question {
     }
 }
 
-fn resource(attempt: &Attempt<'_>) -> Result<Entity, Unrepresentable> {
+fn resource(attempt: &Attempt<'_>, own: &Action) -> Result<Entity, Unrepresentable> {
     match attempt.action {
         Action::Exec { program, .. } | Action::Map { program, .. } => {
-            let writable = writable_by_session(attempt.session, attempt.process, &program.file);
+            let file = own.file().unwrap_or(&program.file);
+            let writable = writable_by_session(attempt.session, attempt.process, file);
             let extra = [("writable_by_session", flag(writable))];
             file_entity(&NAMES.program, &program.file, false, extra)
         }

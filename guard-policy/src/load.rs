@@ -2,15 +2,16 @@
 
 use crate::{
     annotation::{self, Annotations},
+    literal::Literals,
     names::NAMES,
     nesting::too_deep,
     problem::{Located, PolicyError, Problem},
-    scope::{ActionScopes, ActionSets, for_every_action},
+    scope::{ActionScopes, ActionSets, concerns_files, for_every_action},
     token::tokens,
     usage::ContextUse,
 };
 use cedar_policy::{
-    ActionConstraint, Authorizer, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, Effect, PolicyId, PolicySet, Schema, ValidationMode, Validator,
 };
 use guard_model::PolicyStatement;
 use serde_json::Value;
@@ -58,6 +59,12 @@ pub struct Policy {
     pub(crate) index: HashMap<PolicyId, usize>,
     pub(crate) statements: Vec<PolicyStatement>,
     pub(crate) annotations: Vec<Annotations>,
+    /// What each statement that forbids an action on a file names; nothing for the others.
+    pub(crate) named: Vec<Literals>,
+    /// All of it.
+    pub(crate) all_named: Literals,
+    /// Those that name anything.
+    pub(crate) name_readers: ActionScopes,
     /// Some statement reads `argv0`, `args` or `argc`.
     pub(crate) reads_argv: bool,
     /// Some statement reads `sha256`.
@@ -136,6 +143,8 @@ struct Loader {
     unscoped: HashMap<PolicyId, cedar_policy::Policy>,
     statements: Vec<PolicyStatement>,
     annotations: Vec<Annotations>,
+    named: Vec<Literals>,
+    name_readers: ActionScopes,
     ids: BTreeSet<String>,
     reads_argv: bool,
     reads_content: bool,
@@ -242,6 +251,13 @@ impl Loader {
             reason: annotations.reason.clone(),
         });
         self.annotations.push(annotations);
+        let forbids =
+            policy.effect() == Effect::Forbid && concerns_files(&policy.action_constraint());
+        let named = json.as_ref().ok().filter(|_| forbids).map(Literals::of).unwrap_or_default();
+        if !named.is_empty() {
+            self.name_readers.add(&policy.action_constraint());
+        }
+        self.named.push(named);
         let policy = policy.new_id(PolicyId::new(id));
         let unscoped = json.ok().and_then(|json| for_every_action(&policy, json));
         self.unscoped.extend(unscoped.map(|unscoped| (policy.id().clone(), unscoped)));
@@ -314,7 +330,12 @@ impl Loader {
             return Err(error);
         }
         let ids = self.statements.iter().map(|statement| PolicyId::new(&statement.id));
+        let mut all_named = Literals::default();
+        self.named.iter().for_each(|named| all_named.extend(named));
         Ok(Policy {
+            named: self.named,
+            all_named,
+            name_readers: self.name_readers,
             sets: ActionSets::new(set, &self.unscoped),
             authorizer: Authorizer::new(),
             index: ids.zip(0..).collect(),

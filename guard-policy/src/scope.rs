@@ -6,7 +6,8 @@
 //! every action. Cedar's answer over the set that an action has in this way is its answer over all statements.
 
 use crate::names::{ACTIONS, NAMES, action_names};
-use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet};
+use guard_model::ChangeOperation;
 use serde_json::{Value, json};
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +18,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct ActionSets {
     by_action: HashMap<EntityUid, Arc<PolicySet>>,
+    /// Of those, the statements that forbid.
+    forbids: HashMap<EntityUid, Arc<PolicySet>>,
     whole: Arc<PolicySet>,
 }
 
@@ -26,9 +29,11 @@ impl ActionSets {
         let whole = Arc::new(whole);
         let policies: Vec<&Policy> = whole.policies().collect();
         let mut shared: HashMap<Vec<usize>, Arc<PolicySet>> = HashMap::new();
-        let of = |action: EntityUid| {
-            let concerned =
-                |(_, policy): &(usize, &&Policy)| can_concern(&policy.action_constraint(), &action);
+        let mut of = |action: EntityUid, all: bool| {
+            let concerned = |(_, policy): &(usize, &&Policy)| {
+                can_concern(&policy.action_constraint(), &action)
+                    && (all || policy.effect() == Effect::Forbid)
+            };
             let at: Vec<usize> =
                 policies.iter().enumerate().filter(concerned).map(|(at, _)| at).collect();
             let set = shared.entry(at).or_insert_with_key(|at| {
@@ -41,13 +46,20 @@ impl ActionSets {
             });
             (action, set.clone())
         };
-        let by_action = action_names().map(|name| NAMES.action(name)).map(of).collect();
-        Self { by_action, whole }
+        let actions = || action_names().map(|name| NAMES.action(name));
+        let by_action = actions().map(|action| of(action, true)).collect();
+        let forbids = actions().map(|action| of(action, false)).collect();
+        Self { by_action, forbids, whole }
     }
 
     /// What can concern this action; all statements for one that is not known.
     pub(crate) fn of(&self, action: &EntityUid) -> &PolicySet {
         self.by_action.get(action).unwrap_or(&self.whole)
+    }
+
+    /// What can forbid this action; all statements for one that is not known.
+    pub(crate) fn forbids(&self, action: &EntityUid) -> &PolicySet {
+        self.forbids.get(action).unwrap_or(&self.whole)
     }
 
     /// All statements.
@@ -93,6 +105,13 @@ fn can_concern(scope: &ActionConstraint, action: &EntityUid) -> bool {
         ActionConstraint::Eq(named) => named == action,
         ActionConstraint::In(named) => named.iter().any(is),
     }
+}
+
+/// Whether a statement with this scope may be satisfied by an action on a file.
+pub(crate) fn concerns_files(scope: &ActionConstraint) -> bool {
+    let changes = ChangeOperation::ALL.iter().map(|operation| operation.name());
+    let mut names = ["exec", "map", "open", "receive"].into_iter().chain(changes);
+    names.any(|name| can_concern(scope, &NAMES.action(name)))
 }
 
 /// The actions that some statements are about.

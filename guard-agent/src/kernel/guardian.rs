@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn mount(id: u64, minor: u32) -> Mount {
-        let (root, at, kind) = ("/".to_owned(), "/sys/fs/bpf".into(), "bpf".to_owned());
+        let (root, at, kind) = ("/".into(), "/sys/fs/bpf".into(), "bpf".to_owned());
         Mount { id, dev: kernel_dev(0, minor), root, at, kind }
     }
 

@@ -23,7 +23,7 @@ pub use keeper::{KernelObject, Tampering};
 pub use load::{EbpfConfig, LoadError};
 pub use ring::{EventSource, parse_mib};
 pub use sys::boottime_ns;
-pub(crate) use sys::{pidfd_open, send_kill, statx_at_once};
+pub(crate) use sys::{give_way, pidfd_open, send_kill, statx_at_once};
 
 use guard_common::{
     decode::DecodeError,

@@ -262,6 +262,13 @@ pub fn boottime_ns() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
+/// The calling thread gives way to every other.
+pub(crate) fn give_way() -> io::Result<()> {
+    // SAFETY: three integers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Wraps an error with what was attempted.
 pub(crate) fn failed(call: impl Into<String>) -> impl FnOnce(io::Error) -> KernelError {
     let call = call.into();

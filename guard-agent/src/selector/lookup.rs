@@ -71,7 +71,8 @@ pub(super) fn cgroup(selector: &Selector, path: &Path) -> Result<SelectorKey, Se
     let advice = "a cgroup must exist: start its unit first, or select by uid";
     let found =
         mounts(MOUNTS).map_err(|source| selector.missing(Path::new(MOUNTS), source, advice))?;
-    let tree = found.into_iter().find(|mount| mount.kind == "cgroup2" && mount.root == "/");
+    let tree =
+        found.into_iter().find(|mount| mount.kind == "cgroup2" && mount.root == Path::new("/"));
     let Some(tree) = tree else {
         let problem =
             format!("no cgroup v2 is mounted, so {} is none: mount -t cgroup2", path.display());

@@ -4,6 +4,7 @@ use guard_agent::{
     driver::EventStream,
     kernel::{EbpfConfig, Kernel, KernelBody, KernelError, KernelEvent},
     link::tls::CaPin,
+    names::Names,
     selector::Selectors,
     service::{AgentError, Config, ControllerConfig, State, run_with},
     spool::{LIMIT_DEFAULT, read::export},
@@ -233,7 +234,8 @@ impl Agent {
                 let _ = stopped.await;
             };
             let side = (kernel, &mut Events(receiver), coverage());
-            run_with(config, state, side, Handle::current(), shutdown).await
+            let names = Names::start(config.policy.clone()).map_err(AgentError::Names)?;
+            run_with(config, state, side, names, Handle::current(), shutdown).await
         });
         Self { stop, task, state }
     }

@@ -4,5 +4,6 @@ mod approve;
 mod default_pack;
 mod errors;
 mod hold;
+mod other;
 mod properties;
 mod support;

@@ -2,7 +2,7 @@
 //! what is handed to Cedar is what the schema says.
 
 use super::support::*;
-use crate::{Attempt, Outcome, Policy, entity::Question, load::SCHEMA};
+use crate::{Attempt, OtherNames, Outcome, Policy, entity::Question, load::SCHEMA};
 use cedar_policy::{Decision, Entities, Request};
 use guard_model::{
     Action, ChangeOperation, Endpoint, FileAccess, FileRef, ProcessContext, ProgramRef, RawText,
@@ -223,6 +223,26 @@ proptest! {
                 prop_assert!(now.is_none() || approved != Some(Decision::Allow));
                 prop_assert!(!statements.is_empty() || reason.is_some());
             }
+        }
+    }
+
+    #[test]
+    fn other_names_never_make_an_outcome_weaker(
+        (session, process) in who(), action in action(), other in action(), which in 0..POLICY_COUNT,
+    ) {
+        let policy = &POLICIES[which];
+        let attempt = Attempt { session: &session, process: &process, action: &action, host: "h" };
+        let names: Vec<_> = other.file().map(|file| file.path.clone()).into_iter().collect();
+        let others = OtherNames { file: names.clone(), to: names, unknown: None };
+        let rank = |outcome: &Outcome| match outcome {
+            Outcome::Allow { .. } => 0,
+            Outcome::Hold { .. } => 1,
+            Outcome::Deny { .. } => 2,
+        };
+        let (alone, with) = (policy.decide(&attempt), policy.decide_with(&attempt, &others));
+        prop_assert!(rank(&with) >= rank(&alone), "{alone:?} became {with:?}");
+        if rank(&with) == rank(&alone) && rank(&with) != 1 {
+            prop_assert_eq!(with, alone);
         }
     }
 

@@ -33,6 +33,7 @@ const UNSEEN: &str = "a_program_that_is_changed_without_a_trace_in_its_times_is_
 const ARGUMENTS: &str = "arguments_that_change_under_the_decision_never_run";
 const VARIABLES: &str = "variables_that_change_under_the_decision_never_run";
 const CONTENT: &str = "a_program_is_what_it_contains_whatever_its_name_and_times";
+const NAMES: &str = "every_name_of_a_protected_file_is_the_protected_file";
 const REMEMBERED: &str = "a_remembered_allow_does_not_follow_the_file_to_another_name";
 
 const WAYS: [Way; 30] = [
@@ -55,7 +56,12 @@ const WAYS: [Way; 30] = [
         "the interpreter opens the script after the exec",
     ),
     way(6, "copied, renamed, linked programs", &[TREE, REMEMBERED, CONTENT], ""),
-    way(7, "other names of a protected file", &[TREE, REMEMBERED], "names made before the session"),
+    way(
+        7,
+        "other names of a protected file",
+        &[TREE, REMEMBERED, NAMES],
+        "an outsider's hard link of the last minute; overlayfs or FUSE above it",
+    ),
     way(8, "magic links, very long paths", &["a_path_that_is_too_long_is_never_allowed"], ""),
     way(9, "mounts, chroot, pivot_root", &[POWERS], ""),
     way(10, "user namespaces", &[POWERS], ""),

@@ -481,7 +481,7 @@ async fn what_a_killed_guard_agent_had_not_seen_the_next_one_sees_and_nothing_el
     bench.driver.wake_strangers();
     assert!(bench.kernel.inside(|inside| !inside.woken.contains(&child.id())));
     drop(event);
-    bench.driver.find_labels(super::super::tree::Unknown::Left);
+    bench.driver.find_labels(Unknown::Left);
     child.wait().unwrap();
     let (records, _folder) = bench.end();
     assert_eq!(handed(&records), 1);

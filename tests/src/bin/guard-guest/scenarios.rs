@@ -10,6 +10,7 @@ mod failure;
 mod guardian;
 mod hold;
 mod limit;
+mod names;
 mod network;
 mod nothing;
 mod powers;
@@ -109,6 +110,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ),
     ("a_session_that_began_while_guard_agent_was_away_is_held_and_has_its_name", select::meanwhile),
     ("a_program_is_what_it_contains_whatever_its_name_and_times", content::pinned),
+    ("every_name_of_a_protected_file_is_the_protected_file", names::every_one),
     ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
