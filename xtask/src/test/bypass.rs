@@ -100,7 +100,12 @@ const WAYS: [Way; 30] = [
         ],
         "",
     ),
-    way(15, "daemons, login files, hooks", &[TREE], "the shipped policy: unit tests only"),
+    way(
+        15,
+        "daemons, login files, hooks",
+        &[TREE, "what_acts_outside_of_the_session_is_held_by_the_shipped_policy"],
+        "",
+    ),
     way(
         16,
         "DNS",
@@ -197,8 +202,11 @@ const WAYS: [Way; 30] = [
     way(
         30,
         "a grant used again",
-        &["a_stray_sigcont_does_not_release_a_hold"],
-        "unit tests, model",
+        &[
+            "a_stray_sigcont_does_not_release_a_hold",
+            "a_grant_counts_once_and_for_its_own_thread_only",
+        ],
+        "another host, boot or process id: unit tests, model",
     ),
 ];
 

@@ -13,6 +13,7 @@ mod limit;
 mod names;
 mod network;
 mod nothing;
+mod outlive;
 mod powers;
 mod reach;
 mod scale;
@@ -66,6 +67,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_spoofed_name_changes_nothing", hold::spoofed_name),
     ("an_unlabelled_process_is_not_touched", hold::unlabelled),
     ("a_stray_sigcont_does_not_release_a_hold", hold::stray_sigcont),
+    ("a_grant_counts_once_and_for_its_own_thread_only", hold::granted_once),
     ("a_held_task_can_be_killed", hold::killed),
     ("hostile_text_is_stored_exactly", hold::hostile_text),
     ("every_denied_change_of_the_file_tree_leaves_it_as_it_was", tree::denied),
@@ -111,6 +113,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("a_session_that_began_while_guard_agent_was_away_is_held_and_has_its_name", select::meanwhile),
     ("a_program_is_what_it_contains_whatever_its_name_and_times", content::pinned),
     ("every_name_of_a_protected_file_is_the_protected_file", names::every_one),
+    ("what_acts_outside_of_the_session_is_held_by_the_shipped_policy", outlive::held),
     ("a_hold_survives_kill_9_of_the_controller", failure::controller_killed),
     ("a_hold_survives_kill_9_of_guard_agent", failure::agent_killed),
     ("what_is_held_stays_held_while_guard_agent_stands_still", survival::stands_still),
