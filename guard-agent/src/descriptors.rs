@@ -20,8 +20,8 @@ pub const DESCRIPTORS_MAX: usize = 4096;
 const MEM_MAJOR: u32 = 1;
 /// `null`, `zero`, `full`, `random`, `urandom`.
 const HARMLESS_MEM: [u32; 5] = [3, 5, 7, 8, 9];
-const TTY_MAJOR: u32 = 4;
-const TTYAUX_MAJOR: u32 = 5;
+/// Consoles, serial lines and `/dev/tty`; those of boards and by USB; those of virtual machines.
+const TTY_MAJORS: [u32; 5] = [4, 5, 188, 204, 229];
 const PTY_MAJORS: std::ops::RangeInclusive<u32> = 128..=143;
 
 /// A file that a process has open.
@@ -144,8 +144,7 @@ fn is_asked_about(stat: &libc::statx) -> bool {
         libc::S_IFBLK => true,
         libc::S_IFCHR => match stat.stx_rdev_major {
             MEM_MAJOR => !HARMLESS_MEM.contains(&stat.stx_rdev_minor),
-            TTY_MAJOR | TTYAUX_MAJOR => false,
-            major => !PTY_MAJORS.contains(&major),
+            major => !TTY_MAJORS.contains(&major) && !PTY_MAJORS.contains(&major),
         },
         _ => false,
     }
