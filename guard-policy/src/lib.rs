@@ -14,6 +14,7 @@ mod annotation;
 mod approve;
 mod decide;
 mod entity;
+mod expression;
 mod literal;
 mod load;
 mod names;

@@ -3,7 +3,7 @@
 //! A `forbid` follows an object to another name only if it names that one. Else a statement like "nothing but
 //! what is in `/work`" would forbid all of a container, whose files have host names outside of `/work`.
 
-use crate::path;
+use crate::{expression::operators, path};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -60,27 +60,24 @@ impl Literals {
     }
 
     fn walk(&mut self, value: &Value) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
-            Value::Object(members) => {
-                if let (Some(kind), Some(id)) = (text(value, "type"), text(value, "id"))
-                    && PATH_TYPES.contains(&kind)
-                {
-                    self.entities.insert(id.to_owned());
-                }
-                for (operator, operand) in members {
-                    match operator.as_str() {
-                        "Value" => self.literal(operand),
-                        "like" => {
-                            self.pattern(&operand["pattern"]);
-                            self.walk(&operand["left"]);
-                        }
-                        _ => self.walk(operand),
-                    }
-                }
+        operators(value, &mut |operator, operand| self.see(operator, operand));
+    }
+
+    fn see(&mut self, operator: &str, operand: &Value) -> bool {
+        match operator {
+            "Value" => {
+                self.literal(operand);
+                return false;
             }
+            "like" => self.pattern(&operand["pattern"]),
             _ => {}
         }
+        if let (Some(kind), Some(id)) = (text(operand, "type"), text(operand, "id"))
+            && PATH_TYPES.contains(&kind)
+        {
+            self.entities.insert(id.to_owned());
+        }
+        true
     }
 
     fn literal(&mut self, value: &Value) {
@@ -218,11 +215,10 @@ fn is_like(pattern: &[Part], text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::support::statement;
 
     fn of(condition: &str) -> Literals {
-        let text = format!("forbid(principal, action, resource) when {{ {condition} }};");
-        let policy = cedar_policy::Policy::parse(None, text).unwrap();
-        Literals::of(&policy.to_json().unwrap())
+        Literals::of(&statement("forbid", condition))
     }
 
     #[test]
@@ -238,6 +234,8 @@ mod tests {
             "resource.name == \"y\"",
             "!(if resource.name like \"y*\" then false else true)",
             "{ a: \"y\" }.a == resource.name",
+            "{ \"like\": \"y\" }[\"like\"] == resource.name",
+            "{ Value: \"y\" }.Value == resource.name",
         ] {
             assert!(!of(condition).marks("/etc/x/y").is_empty(), "{condition}");
             assert!(of(condition).marks("/etc/z/z").is_empty(), "{condition}");

@@ -1,5 +1,6 @@
 //! What a statement reads of `context`, from Cedar's JSON form of it.
 
+use crate::expression::operators;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -16,52 +17,37 @@ impl ContextUse {
     /// Of a statement in Cedar's JSON policy format.
     pub(crate) fn of(statement: &Value) -> Self {
         let mut found = Self::default();
-        found.walk(&statement["conditions"]);
+        operators(&statement["conditions"], &mut |operator, operand| found.see(operator, operand));
         found
     }
 
-    fn walk(&mut self, value: &Value) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
-            Value::Object(members) => {
-                for (operator, operand) in members {
-                    self.operator(operator, operand);
+    fn see(&mut self, operator: &str, operand: &Value) -> bool {
+        match operator {
+            // A literal: nothing in it is an expression.
+            "Value" => return false,
+            "Var" if operand == "context" => self.whole = true,
+            "." | "has" if operand["left"]["Var"] == "context" => {
+                match operand["attr"].as_str() {
+                    Some(name) => {
+                        self.attributes.insert(name.to_owned());
+                    }
+                    None => self.whole = true,
                 }
+                return false;
             }
             _ => {}
         }
-    }
-
-    fn operator(&mut self, operator: &str, operand: &Value) {
-        match operator {
-            // A literal: nothing in it is an expression.
-            "Value" => {}
-            // Keys of a record are names, not operators.
-            "Record" => {
-                for member in operand.as_object().into_iter().flat_map(serde_json::Map::values) {
-                    self.walk(member);
-                }
-            }
-            "Var" if operand == "context" => self.whole = true,
-            "." | "has" if operand["left"]["Var"] == "context" => match operand["attr"].as_str() {
-                Some(name) => {
-                    self.attributes.insert(name.to_owned());
-                }
-                None => self.whole = true,
-            },
-            _ => self.walk(operand),
-        }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::support::statement;
 
     fn of(condition: &str) -> ContextUse {
-        let text = format!("permit(principal, action, resource) when {{ {condition} }};");
-        let policy = cedar_policy::Policy::parse(None, text).unwrap();
-        ContextUse::of(&policy.to_json().unwrap())
+        ContextUse::of(&statement("permit", condition))
     }
 
     #[test]

@@ -6,4 +6,4 @@ mod errors;
 mod hold;
 mod other;
 mod properties;
-mod support;
+pub(crate) mod support;

@@ -109,3 +109,9 @@ pub(super) fn verdict(policy: &Policy, uid: u32, action: &Action) -> String {
     let ids = statements.iter().map(|statement| statement.id.as_str());
     std::iter::once(word).chain(ids).collect::<Vec<_>>().join(" ")
 }
+
+/// A statement with this condition, in Cedar's JSON policy format.
+pub(crate) fn statement(effect: &str, condition: &str) -> serde_json::Value {
+    let text = format!("{effect}(principal, action, resource) when {{ {condition} }};");
+    cedar_policy::Policy::parse(None, text).unwrap().to_json().unwrap()
+}
