@@ -10,7 +10,7 @@ use crate::{
     mounts::{Mount, kernel_dev, parse},
 };
 use guard_model::{FileAccess, FileRef, RawText};
-use std::{fs, io, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{cell::LazyCell, fs, io, os::unix::ffi::OsStrExt as _, path::Path};
 
 /// Most descriptors of one process that are looked at: four times what a process may have by default. One with more
 /// is started by nobody who cares what they hand over.
@@ -67,10 +67,13 @@ pub fn descriptors(proc: &Proc, pid: u32) -> Result<Vec<Descriptor>, Unlisted> {
         return Err(Unlisted::TooMany);
     }
     numbers.sort_unstable();
-    let mounts = fs::read(process.join("mountinfo")).map(|bytes| parse(&bytes)).unwrap_or_default();
+    // Most processes have no file open that is asked about.
+    let mounts = LazyCell::new(|| {
+        fs::read(process.join("mountinfo")).map(|bytes| parse(&bytes)).unwrap_or_default()
+    });
     let mut found = Vec::new();
     for number in numbers {
-        match descriptor(&process, number, &mounts) {
+        match descriptor(&process, number, || &mounts) {
             Ok(descriptor) => found.extend(descriptor),
             // Closed since it was listed, unless all of the process is gone.
             Err(error) if error.is_gone() && directory.exists() => {}
@@ -80,10 +83,10 @@ pub fn descriptors(proc: &Proc, pid: u32) -> Result<Vec<Descriptor>, Unlisted> {
     Ok(found)
 }
 
-fn descriptor(
+fn descriptor<'a>(
     process: &Path,
     number: u32,
-    mounts: &[Mount],
+    mounts: impl FnOnce() -> &'a [Mount],
 ) -> Result<Option<Descriptor>, ContextError> {
     let info = read(&process.join("fdinfo").join(number.to_string()))?;
     let Some(access) = access(&info) else { return Ok(None) };
@@ -103,7 +106,7 @@ fn descriptor(
     let file = FileRef {
         path,
         path_error,
-        dev: device(&info, mounts)
+        dev: device(&info, mounts())
             .unwrap_or_else(|| kernel_dev(stat.stx_dev_major, stat.stx_dev_minor)),
         ino: stat.stx_ino,
         generation: 0,

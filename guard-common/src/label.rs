@@ -25,6 +25,12 @@ impl Label {
     pub const fn of_child(self) -> Self {
         Self { flags: 0, ..self }
     }
+
+    /// Whether its process stands still until guard-agent has seen what it was handed.
+    #[must_use]
+    pub const fn is_unseen(self) -> bool {
+        self.flags & LABEL_FLAG_UNSEEN != 0
+    }
 }
 
 /// Key of the exec selectors: which freshly executed images start a session of their own.

@@ -131,7 +131,7 @@ impl<K: Kernel> Driver<K> {
     fn unseen(&mut self, pid: u32) -> Option<(OwnedFd, Label)> {
         let pidfd = pidfd_open(pid).ok()?;
         let label = self.parts.kernel.label_of(pidfd.as_fd()).ok().flatten()?;
-        (label.flags & LABEL_FLAG_UNSEEN != 0).then_some((pidfd, label))
+        label.is_unseen().then_some((pidfd, label))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     session::{HANDLE_SELECTED, NewSession, principal},
 };
 use guard_audit::Event;
-use guard_common::{event::Header, label::LABEL_FLAG_UNSEEN};
+use guard_common::event::Header;
 use guard_model::SessionId;
 use std::os::fd::AsFd as _;
 
@@ -90,7 +90,7 @@ impl<K: Kernel> Driver<K> {
             }
             let Ok(pidfd) = pidfd_open(pid) else { continue };
             if let Ok(Some(label)) = self.parts.kernel.label_of(pidfd.as_fd())
-                && label.flags & LABEL_FLAG_UNSEEN == 0
+                && !label.is_unseen()
                 && let Err(error) = self.parts.kernel.wake(pidfd.as_fd())
             {
                 tracing::warn!(pid, error = %anyhow::Error::new(error), "not continued");
@@ -130,7 +130,7 @@ impl<K: Kernel> Driver<K> {
                 continue;
             }
             // Of a guard-agent that was killed before it had seen what the process was handed.
-            if !is_unknown && label.flags & LABEL_FLAG_UNSEEN != 0 {
+            if !is_unknown && label.is_unseen() {
                 let uid = self.parts.proc.uid(pid).unwrap_or(u32::MAX);
                 let session = label.session;
                 self.admit(&Header { session, tgid: pid, tid: pid, uid, ..Header::default() });

@@ -282,26 +282,3 @@ fn a_mount_on_top_of_another_is_the_one_that_holds() {
     let held = Held { dev: kernel_dev(0, 51), kind: "xfs".into() };
     assert_eq!(table(&lines).holder(b"/etc/x"), Some(&held));
 }
-
-/// What it costs where nothing has changed: some microseconds of the deciding thread.
-#[test]
-#[ignore = "a measurement"]
-fn the_cost_of_looking_for_names() {
-    let names = Names::start(Arc::new(Policy::default_policy())).unwrap();
-    names.wait();
-    let action = open("/etc/hostname", inode(Path::new("/etc/hostname")));
-    let (process, count) = (this_process(), 20_000);
-    let start = Instant::now();
-    for _ in 0..count {
-        assert_eq!(names.of(&process, &action).unknown, None);
-    }
-    println!("{} ns each", start.elapsed().as_nanos() / count);
-    let (start, count) = (Instant::now(), 1000);
-    for _ in 0..count {
-        own();
-    }
-    println!("{} ns for all mounts", start.elapsed().as_nanos() / count);
-    let start = Instant::now();
-    let found = walk(&own(), Policy::default_policy().named(), limits());
-    println!("{} inodes in {:?}, without {:?}", found.links.len(), start.elapsed(), found.left_out);
-}

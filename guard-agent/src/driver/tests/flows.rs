@@ -411,10 +411,13 @@ async fn the_end_of_events_is_an_error_and_not_a_silent_idle() {
     driver.stop("test").close();
 }
 
-/// A process that waits and has this file open as its input.
-fn holder(path: &std::path::Path) -> std::process::Child {
+/// A process that waits and has a file of this name open as its input.
+fn holder(name: &str) -> (std::process::Child, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, "x").unwrap();
     let input = std::fs::File::open(path).unwrap();
-    std::process::Command::new("sleep").arg("1000").stdin(input).spawn().unwrap()
+    (std::process::Command::new("sleep").arg("1000").stdin(input).spawn().unwrap(), folder)
 }
 
 /// What the kernel says and has of a session that it began with this process.
@@ -435,13 +438,8 @@ fn handed(records: &[Record]) -> usize {
 #[tokio::test]
 async fn a_session_that_the_kernel_began_goes_on_once_it_was_seen_and_ends_with_what_it_could_not_open()
  {
-    let folder = tempfile::tempdir().unwrap();
-    let (fine, never) = (folder.path().join("fine"), folder.path().join("never"));
-    for path in [&fine, &never] {
-        std::fs::write(path, "x").unwrap();
-    }
     let mut bench = Bench::new();
-    let mut good = holder(&fine);
+    let (mut good, _fine) = holder("fine");
     bench.event(begun(&bench.kernel.clone(), good.id()));
     assert_eq!(bench.kernel.inside(|inside| inside.woken.clone()), [good.id()]);
     assert_eq!(bench.kernel.inside(|inside| inside.labels[&good.id()].flags), LABEL_FLAG_ROOT);
@@ -450,7 +448,7 @@ async fn a_session_that_the_kernel_began_goes_on_once_it_was_seen_and_ends_with_
     good.wait().unwrap();
     bench.driver.parts.sessions.end(BY_KERNEL);
 
-    let mut bad = holder(&never);
+    let (mut bad, _never) = holder("never");
     bench.event(begun(&bench.kernel.clone(), bad.id()));
     use std::os::unix::process::ExitStatusExt as _;
     assert_eq!(bad.wait().unwrap().signal(), Some(libc::SIGKILL));
@@ -461,12 +459,10 @@ async fn a_session_that_the_kernel_began_goes_on_once_it_was_seen_and_ends_with_
 
 #[tokio::test]
 async fn what_a_killed_guard_agent_had_not_seen_the_next_one_sees_and_nothing_else_continues_it() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("never"), "x").unwrap();
-    let mut child = holder(&folder.path().join("never"));
+    let (mut child, _never) = holder("never");
     let mut bench = Bench::new();
     bench.event(begun(&bench.kernel.clone(), std::process::id()));
-    let event = begun(&bench.kernel.clone(), child.id());
+    begun(&bench.kernel, child.id());
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(child.id().cast_signed()),
         nix::sys::signal::Signal::SIGSTOP,
@@ -480,7 +476,6 @@ async fn what_a_killed_guard_agent_had_not_seen_the_next_one_sees_and_nothing_el
     }
     bench.driver.wake_strangers();
     assert!(bench.kernel.inside(|inside| !inside.woken.contains(&child.id())));
-    drop(event);
     bench.driver.find_labels(Unknown::Left);
     child.wait().unwrap();
     let (records, _folder) = bench.end();
@@ -489,9 +484,7 @@ async fn what_a_killed_guard_agent_had_not_seen_the_next_one_sees_and_nothing_el
 
 #[tokio::test]
 async fn who_asks_for_a_session_with_what_it_could_not_open_is_told_and_gets_none() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("never"), "x").unwrap();
-    let mut child = holder(&folder.path().join("never"));
+    let (mut child, _never) = holder("never");
     let mut bench = Bench::new();
     let run = || Request::Run { name: "bot".into(), command: vec![] };
     let Reply::Error { message } = bench.ask_as(child.id(), run()) else { panic!("a session") };

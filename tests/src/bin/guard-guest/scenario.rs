@@ -25,7 +25,7 @@ use std::{
 /// not for long; the rest as the shipped policy has it.
 const POLICY: &str = include_str!("../../../scenarios.cedar");
 /// Where it stands in the VM.
-pub(crate) const POLICY_FILE: &str = "/run/guard/scenarios.cedar";
+const POLICY_FILE: &str = "/run/guard/scenarios.cedar";
 /// Longest time for one session of a scenario; emulation is slow, a hang must still end.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest wait for something to become visible.
@@ -184,6 +184,31 @@ impl Stage {
             // A long queue is slow to read under emulation, and reading it slows what fills it.
             thread::sleep(PAUSE * u32::try_from(1 + pending.len() / 4).unwrap_or(1));
         }
+    }
+
+    /// Waits until a hold is pending that is another one than `hold`.
+    pub(crate) fn wait_for_another(&self, hold: &Value) -> Result<Value, Trouble> {
+        let id = |hold: &Value| hold.pointer("/request/hold_id").cloned();
+        for _ in 0..10 {
+            let next = self.wait_for_pending(1)?.swap_remove(0);
+            if id(&next).is_some() && id(&next) != id(hold) {
+                return Ok(next);
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+        Err("nobody was asked again".to_owned())
+    }
+
+    /// Plays under another policy of guard-agent's, and puts the scenarios' own back.
+    pub(crate) fn under(
+        &mut self,
+        policy: &str,
+        play: impl FnOnce(&Self) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        self.guard.set_policy(Path::new(policy))?;
+        let played = play(self);
+        self.guard.set_policy(Path::new(POLICY_FILE))?;
+        played
     }
 
     /// Holds that are pending now.

@@ -4,9 +4,9 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Dev,
-    scenario::{POLICY_FILE, Stage, expect, shell},
+    scenario::{Stage, expect, shell},
 };
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 const POLICY: &str = "/run/guard/content.cedar";
 const EPERM: &str = "Operation not permitted";
@@ -32,10 +32,7 @@ pub(super) fn pinned(stage: &mut Stage) -> Result<(), Trouble> {
          unless {{ context.sha256 == \"{sha256}\" }};\n"
     );
     fs::write(POLICY, policy).map_err(|error| format!("{POLICY}: {error}"))?;
-    stage.guard.set_policy(Path::new(POLICY))?;
-    let played = play(stage, &sha256);
-    stage.guard.set_policy(Path::new(POLICY_FILE))?;
-    played
+    stage.under(POLICY, |stage| play(stage, &sha256))
 }
 
 fn play(stage: &Stage, sha256: &str) -> Result<(), Trouble> {

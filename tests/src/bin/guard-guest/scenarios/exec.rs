@@ -40,8 +40,8 @@ pub(super) fn edited(stage: &mut Stage) -> Result<(), Trouble> {
 /// Approves what is held, which has changed since: that ends with its grant unused, and the next hold is another.
 fn asked_again_and_denied(stage: &Stage, running: Running, shown: &Value) -> Result<(), Trouble> {
     stage.answer(How::Approve);
-    let next = wait_for_another(stage, shown)?;
-    expect(next, "what was changed was not asked about")?;
+    let next = stage.wait_for_another(shown).map(drop);
+    next.map_err(|error| format!("what was changed was not asked about: {error}"))?;
     stage.answer(How::Deny);
     let outcome = running.finish()?;
     expect(outcome.out.is_empty(), format!("it ran: {outcome:?}"))?;
@@ -106,20 +106,6 @@ fn expect_held(path: &str, times: usize) -> Result<(), Trouble> {
     };
     let held = records().iter().filter(is).count();
     expect(held == times, format!("{path} was held {held} times instead of {times}"))
-}
-
-/// Waits until a hold is pending that is another one.
-fn wait_for_another(stage: &Stage, hold: &Value) -> Result<bool, Trouble> {
-    let id = |hold: &Value| hold.pointer("/request/hold_id").cloned();
-    for _ in 0..10 {
-        let pending = stage.wait_for_pending(1)?;
-        let next = id(&pending[0]);
-        if next.is_some() && next != id(hold) {
-            return Ok(true);
-        }
-        thread::sleep(Duration::from_millis(500));
-    }
-    Ok(false)
 }
 
 pub(super) fn raced_argv(stage: &mut Stage) -> Result<(), Trouble> {

@@ -4,10 +4,10 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Outcome, POLICY_FILE, Stage, expect, shell},
+    scenario::{Outcome, Stage, expect, shell},
 };
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::fs;
 
 const POLICY: &str = "@id(\"all\") permit (principal, action, resource);
 @id(\"named-file\") @reason(\"a scenario forbids this file\")
@@ -47,11 +47,7 @@ cd /; exec guard run --as scenario -- cat";
 pub(super) fn every_one(stage: &mut Stage) -> Result<(), Trouble> {
     shell(PREPARE)?;
     fs::write(FILE, POLICY).map_err(|error| format!("{FILE}: {error}"))?;
-    stage.guard.set_policy(Path::new(FILE))?;
-    let played = play(stage);
-    let cleared = shell(CLEAR);
-    stage.guard.set_policy(Path::new(POLICY_FILE))?;
-    played.and(cleared)
+    stage.under(FILE, play).and(shell(CLEAR))
 }
 
 fn play(stage: &Stage) -> Result<(), Trouble> {

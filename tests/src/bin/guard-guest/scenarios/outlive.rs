@@ -5,7 +5,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Root,
-    scenario::{Outcome, POLICY_FILE, Stage, expect, records, shell, write},
+    scenario::{Outcome, Stage, expect, records, shell, write},
 };
 use serde_json::Value;
 use std::path::Path;
@@ -60,11 +60,7 @@ pub(super) fn held(stage: &mut Stage) -> Result<(), Trouble> {
     let lines: String =
         ATTEMPTS.iter().map(|(how, what, _)| format!("attempt({how}, '{what}')\n")).collect();
     write(Path::new(SCRIPT), &format!("{PRELUDE}{lines}"))?;
-    stage.guard.set_policy(Path::new(POLICY))?;
-    let played = play(stage);
-    let cleared = shell(CLEAR);
-    stage.guard.set_policy(Path::new(POLICY_FILE))?;
-    played.and(cleared)
+    stage.under(POLICY, play).and(shell(CLEAR))
 }
 
 fn play(stage: &Stage) -> Result<(), Trouble> {
