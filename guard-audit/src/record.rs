@@ -2,7 +2,7 @@
 
 use crate::retention::HoldScope;
 use guard_model::{
-    Action, ActionDigest, BootId, Coverage, HoldId, HoldRequest, HostId, PolicyStatement,
+    Action, ActionDigest, BootId, Coverage, Endpoint, HoldId, HoldRequest, HostId, PolicyStatement,
     ProcessContext, RawText, SessionId, SessionInfo, Tier, Verdict, Withdrawal,
 };
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,27 @@ pub enum Event {
         pid: u32,
         /// Thread.
         tid: u32,
+    },
+    /// What a session sent to one internet address in one minute, or less: the session ended, or nothing more was
+    /// sent. Each message is of a socket or to an address that policy or a person had allowed.
+    Sent {
+        /// Where to.
+        endpoint: Endpoint,
+        /// `SOCK_*`.
+        socket_type: u32,
+        /// `IPPROTO_*`; 0 where the caller left it to the kernel.
+        protocol: u32,
+        /// `CLOCK_BOOTTIME` at which the minute began, ns.
+        from_boottime_ns: u64,
+        /// Messages (of a stream: writes) that the session was about to send; some may have failed.
+        messages: u64,
+        /// Most further ones: `sendmmsg` to one address, of which Linux asks about the first only.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unasked_max: u64,
+        /// Bytes of `messages`.
+        bytes: u64,
+        /// Bytes of the largest of them.
+        largest: u64,
     },
     /// An action was attempted and decided by policy without a person.
     Decided {
@@ -334,6 +355,10 @@ pub enum Event {
         /// By whom.
         by: String,
     },
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

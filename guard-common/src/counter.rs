@@ -42,6 +42,9 @@ pub const KILLED_ARGV: u32 = 17;
 /// Next state of a file that a session executes, minus one.
 pub const FILE_STATES: u32 = 18;
 
+/// Messages to internet addresses that are in no sum of theirs, for want of room.
+pub const SENT_UNCOUNTED: u32 = 19;
+
 /// Entries of the counter map.
 pub const COUNTERS: u32 = 24;
 
@@ -67,6 +70,7 @@ pub const fn name(index: u32) -> &'static str {
         BLOCKED => "blocked",
         KILLED_ARGV => "killed_argv",
         FILE_STATES => "file_states",
+        SENT_UNCOUNTED => "sent_uncounted",
         _ => "reserved",
     }
 }

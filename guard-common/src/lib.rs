@@ -18,10 +18,11 @@ pub mod event;
 pub mod guardian;
 pub mod hold;
 pub mod label;
+pub mod sent;
 pub mod siphash;
 
 /// Version of every layout in this crate; part of the pin path `/sys/fs/bpf/guard/<version>/`.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Version of what running sessions rest upon and every [`ABI_VERSION`] shares: the layouts of
 /// [`label::Label`], [`label::TaskKey`], [`label::SelectorKey`] and [`guardian::Guardian`], and the meaning

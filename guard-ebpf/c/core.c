@@ -176,9 +176,12 @@ struct in6_addr {
 };
 
 struct sock_common {
+	u32 skc_daddr;
 	u32 skc_rcv_saddr;
+	u16 skc_dport;
 	u16 skc_num;
 	u16 skc_family;
+	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 } CORE;
 
@@ -318,6 +321,10 @@ GETTER struct sock *core_socket_sock(struct socket *s) { return s->sk; }
 GETTER u32 core_sock_family(struct sock *k) { return k->__sk_common.skc_family; }
 GETTER u32 core_sock_port(struct sock *k) { return k->__sk_common.skc_num; }
 GETTER u32 core_sock_address(struct sock *k) { return k->__sk_common.skc_rcv_saddr; }
+// As it is in an address: in network order.
+GETTER u32 core_sock_peer_port(struct sock *k) { return k->__sk_common.skc_dport; }
+GETTER u32 core_sock_peer(struct sock *k) { return k->__sk_common.skc_daddr; }
+GETTER void *core_sock_peer6(struct sock *k) { return &k->__sk_common.skc_v6_daddr; }
 GETTER void *core_sock_address6(struct sock *k) { return &k->__sk_common.skc_v6_rcv_saddr; }
 GETTER void *core_msg_name(struct msghdr *m) { return m->msg_name; }
 GETTER u32 core_msg_name_len(struct msghdr *m) { return m->msg_namelen; }

@@ -23,6 +23,7 @@ mod maps;
 mod path;
 mod receive;
 mod record;
+mod sent;
 mod socket;
 mod system;
 mod tasks;

@@ -23,6 +23,7 @@ use guard_common::{
         STANDING_MAX, StandingKey,
     },
     label::{BACKUPS_MAX, Label, SELECTORS_MAX, SelectorKey, TaskKey},
+    sent::{SENT_MAX, SentKey, SentRecord},
 };
 
 /// Task storage as a BTF map definition; aya-ebpf 0.2 has no type for it.
@@ -237,6 +238,10 @@ pub static STANDING: LruHashMap<StandingKey, u64> = LruHashMap::with_max_entries
 #[map]
 pub static DECISIONS: LruHashMap<DecisionKey, u64> = LruHashMap::with_max_entries(DECISIONS_MAX, 0);
 
+/// The kernel adds, guard-agent reads and removes what is over.
+#[map]
+pub static SENT: HashMap<SentKey, SentRecord> = HashMap::with_max_entries(SENT_MAX, 0);
+
 /// guard-agent writes; value: its number of the session name that the selector gives.
 #[map]
 pub static SELECTORS: HashMap<SelectorKey, u64> = HashMap::with_max_entries(SELECTORS_MAX, 0);
@@ -270,6 +275,7 @@ pub fn is_ours(address: u64) -> bool {
         || is((&raw const GRANTS).cast())
         || is((&raw const STANDING).cast())
         || is((&raw const DECISIONS).cast())
+        || is((&raw const SENT).cast())
         || is((&raw const SELECTORS).cast())
         || is((&raw const EVENTS).cast())
         || is((&raw const COUNTERS).cast())

@@ -8,6 +8,7 @@ use crate::{
     kernel::{AF_UNIX, Message, Socket, Task, pointer_arg, read_kernel},
     lineage::label_of,
     record::set_plain,
+    sent,
     verdict::{Verdict, bounded},
 };
 use aya_ebpf::{macros::lsm, programs::LsmContext};
@@ -46,7 +47,8 @@ fn try_socket_create(ctx: &LsmContext) -> Verdict {
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {
     let len: i32 = ctx.arg(2);
-    bounded(addressed(Socket::arg(&ctx, 0), pointer_arg(&ctx, 1), len, KIND_CONNECT))
+    let address = pointer_arg(&ctx, 1);
+    bounded(addressed(Socket::arg(&ctx, 0), address, len, KIND_CONNECT, |_, _| {}))
 }
 
 /// A UNIX socket's path is made as a file (`path_mknod`), and decided as that: two holds in one call
@@ -54,10 +56,11 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
 #[lsm(hook = "socket_bind")]
 pub fn socket_bind(ctx: LsmContext) -> i32 {
     let len: i32 = ctx.arg(2);
-    bounded(addressed(Socket::arg(&ctx, 0), pointer_arg(&ctx, 1), len, KIND_BIND))
+    let address = pointer_arg(&ctx, 1);
+    bounded(addressed(Socket::arg(&ctx, 0), address, len, KIND_BIND, |_, _| {}))
 }
 
-/// Also `MSG_FASTOPEN`, which connects, and every datagram with an address.
+/// Also `MSG_FASTOPEN`, which connects, and every datagram with an address. What goes out is added up.
 #[lsm(hook = "socket_sendmsg")]
 pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     bounded(try_socket_sendmsg(&ctx))
@@ -65,8 +68,16 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn try_socket_sendmsg(ctx: &LsmContext) -> Verdict {
-    let Some((address, len)) = Message::arg(ctx, 1).address() else { return Verdict::Allow };
+    let socket = Socket::arg(ctx, 0);
     let task = Task::current();
+    let size: i32 = ctx.arg(2);
+    let size = u64::from(size.cast_unsigned());
+    let Some((address, len)) = Message::arg(ctx, 1).address() else {
+        if let Some(label) = label_of(task) {
+            sent::to_peer(&label, socket, size);
+        }
+        return Verdict::Allow;
+    };
     // The kernel's own clients (a network file system) send in the name of whoever waits for them; their
     // sockets were never the session's. io_uring is not restartable, and refused for that.
     let by_the_session =
@@ -74,11 +85,20 @@ fn try_socket_sendmsg(ctx: &LsmContext) -> Verdict {
     if !by_the_session && task.is_restartable() {
         return Verdict::Allow;
     }
-    addressed(Socket::arg(ctx, 0), address, len, KIND_SEND)
+    addressed(socket, address, len, KIND_SEND, |label, key| {
+        sent::to_address(task, label, socket, key, size);
+    })
 }
 
+/// Answers what a socket does with an address; `allowed` sees what goes on.
 #[inline(always)]
-fn addressed(socket: Socket, address: *const u8, len: i32, kind: u32) -> Verdict {
+fn addressed(
+    socket: Socket,
+    address: *const u8,
+    len: i32,
+    kind: u32,
+    allowed: impl FnOnce(&Label, &ActionKey),
+) -> Verdict {
     let task = Task::current();
     let Some(label) = label_of(task) else { return Verdict::Allow };
     let Some((family, protocol)) = socket.family_and_protocol() else { return Verdict::Deny };
@@ -97,7 +117,11 @@ fn addressed(socket: Socket, address: *const u8, len: i32, kind: u32) -> Verdict
     if kind == KIND_BIND && has_path(&key) {
         return Verdict::Allow;
     }
-    answer(task, &label, &key, family)
+    let verdict = answer(task, &label, &key, family);
+    if matches!(verdict, Verdict::Allow) {
+        allowed(&label, &key);
+    }
+    verdict
 }
 
 /// Whether the address is the path of a UNIX socket, neither abstract nor for the kernel to choose.

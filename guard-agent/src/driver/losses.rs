@@ -1,13 +1,15 @@
 //! Loss counters of the kernel: a difference since the last look is evidence (H7), also over a
 //! restart.
 
-use guard_common::counter::{COUNTERS, DENIED_LABEL, DENIED_RING_FULL, EVENTS_LOST, name};
+use guard_common::counter::{
+    COUNTERS, DENIED_LABEL, DENIED_RING_FULL, EVENTS_LOST, SENT_UNCOUNTED, name,
+};
 use guard_model::BootId;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
 /// What happened without a record of its own.
-const LOSS_COUNTERS: [u32; 3] = [EVENTS_LOST, DENIED_RING_FULL, DENIED_LABEL];
+const LOSS_COUNTERS: [u32; 4] = [EVENTS_LOST, DENIED_RING_FULL, DENIED_LABEL, SENT_UNCOUNTED];
 
 /// Key of [`PROGRAMS_SKIPPED`] among the counters, whose indices are small.
 const SKIPPED: u32 = u32::MAX;

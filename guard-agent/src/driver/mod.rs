@@ -14,6 +14,7 @@ mod handed;
 mod losses;
 mod notes;
 mod scan;
+mod sent;
 mod tampering;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,8 @@ const SCAN_MAX: usize = 1024;
 const HEARTBEAT_SCANS: u32 = 10;
 
 impl<K: Kernel> Driver<K> {
-    /// Every second: tasks that died while they were held, pins, a sign of life. Every tenth time: counters
-    /// and tree.
+    /// Every second: tasks that died while they were held, pins, a sign of life. Every tenth time: counters,
+    /// tree, and what was sent.
     pub(super) fn scan(&mut self, events: &mut impl EventStream) {
         self.scan_tasks();
         self.mend();
@@ -30,6 +30,7 @@ impl<K: Kernel> Driver<K> {
         if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
             self.heartbeat();
             self.drop_gone_tasks();
+            self.tell_sent();
             self.refresh_selectors();
         }
         self.sign_of_life(events);

@@ -1,7 +1,7 @@
 //! The real kernel side: pinned maps, and signals through pidfds.
 
 use super::{
-    Kernel, KernelError, KernelObject, Tampering,
+    Kernel, KernelError, KernelObject, Sent, Tampering,
     guardian::Seat,
     keeper::Keeper,
     load::{EbpfConfig, LoadError, load},
@@ -15,6 +15,7 @@ use guard_common::{
     counter::COUNTERS,
     hold::{ActionKey, Config, Grant, HOLD_REANNOUNCE, HoldRecord, StandingKey},
     label::{Label, SelectorKey},
+    sent::{SentKey, SentRecord},
 };
 use guard_model::Coverage;
 use std::{
@@ -28,6 +29,7 @@ pub struct Ebpf {
     grants: HashMap<MapData, Wire<ActionKey>, Wire<Grant>>,
     standing: HashMap<MapData, Wire<StandingKey>, u64>,
     policy_epoch: u32,
+    sent: HashMap<MapData, Wire<SentKey>, Wire<SentRecord>>,
     selectors: HashMap<MapData, Wire<SelectorKey>, u64>,
     counters: Array<MapData, u64>,
     config: Array<MapData, Wire<Config>>,
@@ -69,6 +71,7 @@ impl Ebpf {
             grants: typed("GRANTS", map("GRANTS")?)?,
             standing: typed("STANDING", map("STANDING")?)?,
             policy_epoch,
+            sent: typed("SENT", map("SENT")?)?,
             selectors: typed("SELECTORS", map("SELECTORS")?)?,
             counters: typed("COUNTERS", map("COUNTERS")?)?,
             config: typed("CONFIG", map("CONFIG")?)?,
@@ -199,6 +202,23 @@ impl Kernel for Ebpf {
             .map(|index| self.counters.get(&index, 0))
             .collect::<Result<_, _>>()
             .map_err(map_failed("read the counters"))
+    }
+
+    fn take_sent(&mut self, is_final: &dyn Fn(&SentKey) -> bool) -> Result<Vec<Sent>, KernelError> {
+        let final_keys: Vec<_> = (self.sent.keys())
+            .filter(|key| key.as_ref().is_ok_and(|Wire(key)| is_final(key)))
+            .collect::<Result<_, _>>()
+            .map_err(map_failed("list what was sent"))?;
+        let mut taken = Vec::with_capacity(final_keys.len());
+        for key in final_keys {
+            // Removed by nobody else.
+            let Wire(sums) = self.sent.get(&key, 0).map_err(map_failed("read what was sent"))?;
+            taken.push((key, sums));
+        }
+        for (key, _) in &taken {
+            absent_is_fine(self.sent.remove(key)).map_err(map_failed("remove what was sent"))?;
+        }
+        Ok(taken.into_iter().map(|(Wire(key), sums)| Sent::new(key, sums)).collect())
     }
 
     fn skipped(&self) -> u64 {

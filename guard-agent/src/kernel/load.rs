@@ -38,8 +38,8 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Maps that every ABI shares, pinned apart: what running sessions rest upon.
 const STATE_MAPS: [&str; 5] = ["LABELS", "BACKUPS", "COUNTERS", "SELECTORS", guardian::MAP];
 /// The other maps, pinned with their ABI.
-const ABI_MAPS: [&str; 8] =
-    ["PASSES", "STATES", "HOLDS", "GRANTS", "STANDING", "DECISIONS", "EVENTS", "CONFIG"];
+const ABI_MAPS: [&str; 9] =
+    ["PASSES", "STATES", "HOLDS", "GRANTS", "STANDING", "DECISIONS", "SENT", "EVENTS", "CONFIG"];
 /// Most of a verifier log that is kept in a coverage reason, characters.
 const REASON_CHARS_MAX: usize = 600;
 

@@ -28,10 +28,11 @@ pub(crate) use sys::{give_way, pidfd_open, send_kill, statx_at_once};
 use guard_common::{
     decode::DecodeError,
     event::Header,
-    hold::{ActionKey, Grant, HoldRecord, StandingKey},
+    hold::{ActionKey, Grant, HoldRecord, KIND_SEND, StandingKey},
     label::{Label, SelectorKey},
+    sent::{SentKey, SentRecord},
 };
-use guard_model::Action;
+use guard_model::{Action, Endpoint};
 use std::os::fd::BorrowedFd;
 
 /// A ring buffer record, decoded and owned.
@@ -105,6 +106,25 @@ pub enum KernelBody {
         /// How many.
         count: u64,
     },
+}
+
+/// What a session sent to one address in one minute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// Whose, and when.
+    pub key: SentKey,
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// How much.
+    pub sums: SentRecord,
+}
+
+impl Sent {
+    /// The kernel's entry, with its address read as that of an action is.
+    #[must_use]
+    pub fn new(key: SentKey, sums: SentRecord) -> Self {
+        Self { key, endpoint: convert::endpoint(&key.as_action(KIND_SEND)), sums }
+    }
 }
 
 /// Decodes one ring buffer record: for the fuzz targets, which have no ring buffer.
@@ -199,6 +219,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// The map cannot be read.
     fn counters(&mut self) -> Result<Vec<u64>, KernelError>;
+
+    /// Reads and removes the sums of what was sent that `is_final` says do not change any more.
+    ///
+    /// # Errors
+    /// The map operation failed; what was read before stays for the next time.
+    fn take_sent(&mut self, is_final: &dyn Fn(&SentKey) -> bool) -> Result<Vec<Sent>, KernelError>;
 
     /// How often the kernel met a hook of ours and did not run the program, since the programs were loaded.
     ///

@@ -4,6 +4,7 @@ use guard_common::{
     guardian::Guardian,
     hold::{ActionKey, Config, Grant, HoldRecord, StandingKey},
     label::SelectorKey,
+    sent::{SentKey, SentRecord},
 };
 
 /// A layout of guard-common; the newtype is ours, so that aya's marker trait can be implemented.
@@ -26,3 +27,7 @@ unsafe impl aya::Pod for Wire<Guardian> {}
 unsafe impl aya::Pod for Wire<SelectorKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<StandingKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<SentKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<SentRecord> {}

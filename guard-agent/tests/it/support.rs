@@ -2,7 +2,7 @@
 
 use guard_agent::{
     driver::EventStream,
-    kernel::{EbpfConfig, Kernel, KernelBody, KernelError, KernelEvent},
+    kernel::{EbpfConfig, Kernel, KernelBody, KernelError, KernelEvent, Sent},
     link::tls::CaPin,
     names::Names,
     selector::Selectors,
@@ -15,6 +15,7 @@ use guard_common::{
     event::{EVENT_CONSUMED, Header, REASON_GRANT},
     hold::{ActionKey, Grant, HoldRecord, KIND_OPEN, OBJECT_WORDS, StandingKey},
     label::{Label, SelectorKey},
+    sent::SentKey,
 };
 use guard_controller::{Actor, Controller, HoldFilter, HoldView, Role, Running, UserSpec};
 use guard_model::{Action, Coverage, CoverageState, FileAccess, FileRef};
@@ -171,6 +172,10 @@ impl Kernel for FakeKernel {
 
     fn set_selectors(&mut self, _: &[(SelectorKey, u64)]) -> Result<(), KernelError> {
         Ok(())
+    }
+
+    fn take_sent(&mut self, _: &dyn Fn(&SentKey) -> bool) -> Result<Vec<Sent>, KernelError> {
+        Ok(vec![])
     }
 
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {

@@ -195,6 +195,7 @@ impl Event {
             Self::Forked { .. } => "forked",
             Self::Executed { .. } => "executed",
             Self::Exited { .. } => "exited",
+            Self::Sent { .. } => "sent",
             Self::Blocked { .. } => "blocked",
             Self::Decided { .. } => "decided",
             Self::Held { .. } => "held",

@@ -82,6 +82,24 @@ pub fn event(record: &Record, context: &Context<'_>) -> OcsfEvent {
         }
         Event::Executed { pid, exe } => process::executed(base, *pid, exe),
         Event::Exited { pid, tid } => process::exited(base, *pid, *tid),
+        Event::Sent {
+            endpoint,
+            socket_type,
+            protocol,
+            messages,
+            unasked_max,
+            bytes,
+            largest,
+            ..
+        } => {
+            let traffic = network::Traffic {
+                messages: *messages,
+                unasked_max: *unasked_max,
+                bytes: *bytes,
+                largest: *largest,
+            };
+            network::sent(base, endpoint, (*socket_type, *protocol), traffic)
+        }
         Event::Decided { hold_id, digest, process, action, verdict, tier, statements } => {
             let hold_id = Some(*hold_id);
             let act = action::Act { hold_id, digest, process, action, statements };

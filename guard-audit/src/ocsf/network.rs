@@ -2,7 +2,7 @@
 
 use super::{
     Class, OcsfEvent,
-    action::{Activity, NETWORK_LISTEN, NETWORK_OPEN},
+    action::{Activity, NETWORK_LISTEN, NETWORK_OPEN, NETWORK_TRAFFIC},
     base::Base,
     disposition::Disposition,
     words::UNKNOWN,
@@ -34,6 +34,33 @@ pub(super) fn activity(
         .with("connection_info", info)
         .unmapped("socket_type", socket_type.into())
         .unmapped("endpoint", endpoint.to_string().into())
+}
+
+/// How much a session sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traffic {
+    pub(super) messages: u64,
+    pub(super) unasked_max: u64,
+    pub(super) bytes: u64,
+    pub(super) largest: u64,
+}
+
+/// A session sent something to an address, within a minute.
+pub(super) fn sent(
+    base: Base,
+    endpoint: &Endpoint,
+    socket: (u32, u32),
+    sums: Traffic,
+) -> OcsfEvent {
+    let Traffic { messages, unasked_max, bytes, largest } = sums;
+    activity(base, NETWORK_TRAFFIC, endpoint, socket, Disposition::OBSERVED)
+        .with("traffic", json!({ "bytes": bytes, "bytes_out": bytes }))
+        // OCSF's `count` is a 32-bit integer.
+        .with("count", messages.min(i32::MAX as u64).into())
+        .message(&format!("{messages} messages, {bytes} bytes to {endpoint} in a minute"))
+        .unmapped("messages", messages.into())
+        .unmapped("unasked_max", unasked_max.into())
+        .unmapped("largest_bytes", largest.into())
 }
 
 /// A host's link to the controller.

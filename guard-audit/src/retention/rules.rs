@@ -20,7 +20,7 @@ const NEEDED: [&str; 5] = [
 ];
 
 /// Every class that can be erased, as [`crate::Event::class`] says it.
-const CLASSES: [&str; 24] = [
+const CLASSES: [&str; 25] = [
     "started",
     "stopped",
     "policy_loaded",
@@ -31,6 +31,7 @@ const CLASSES: [&str; 24] = [
     "forked",
     "executed",
     "exited",
+    "sent",
     "decided",
     "blocked",
     "held",

@@ -50,6 +50,9 @@ unsafe extern "C" {
     pub(super) fn core_sock_port(sock: Raw) -> u32;
     pub(super) fn core_sock_address(sock: Raw) -> u32;
     pub(super) fn core_sock_address6(sock: Raw) -> Raw;
+    pub(super) fn core_sock_peer_port(sock: Raw) -> u32;
+    pub(super) fn core_sock_peer(sock: Raw) -> u32;
+    pub(super) fn core_sock_peer6(sock: Raw) -> Raw;
     pub(super) fn core_acl_count(acl: Raw) -> u32;
     pub(super) fn core_acl_offset_of_entries() -> u64;
     pub(super) fn core_iattr_valid(iattr: Raw) -> u32;

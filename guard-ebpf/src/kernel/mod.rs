@@ -21,7 +21,7 @@ pub use iattr::Iattr;
 pub use map::BpfMap;
 pub use name::Name;
 pub use object::{Acl, Dentry, File, Inode, Mount, Path, Step, Vma, Walk, walk_from};
-pub use socket::{AF_UNIX, Message, Socket};
+pub use socket::{AF_INET6, AF_UNIX, Message, Socket};
 pub use task::{Task, cgroup_id, kill_current, read_comm, stop_current, uid_gid};
 pub use user::{read_user, read_user_text, read_user_word};
 

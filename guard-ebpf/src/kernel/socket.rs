@@ -2,7 +2,8 @@
 
 use super::getters::{
     Raw, core_msg_name, core_msg_name_len, core_sock_address, core_sock_address6, core_sock_family,
-    core_sock_port, core_sock_protocol, core_socket_sock, core_socket_type,
+    core_sock_peer, core_sock_peer_port, core_sock_peer6, core_sock_port, core_sock_protocol,
+    core_socket_sock, core_socket_type,
 };
 use super::read_kernel;
 use aya_ebpf::programs::LsmContext;
@@ -32,6 +33,45 @@ impl Socket {
         let sock = core::hint::black_box(unsafe { core_socket_sock(self.0) });
         // SAFETY: a typed sock pointer that is not null.
         (!sock.is_null()).then(|| unsafe { (core_sock_family(sock), core_sock_protocol(sock)) })
+    }
+
+    /// Whether it is of IPv4 or IPv6.
+    #[inline(always)]
+    pub fn is_internet(self) -> bool {
+        matches!(self.family_and_protocol(), Some((AF_INET | AF_INET6, _)))
+    }
+
+    /// The internet address that it is connected to, as the first bytes of a `struct sockaddr`. False: there is
+    /// none, or it cannot be read.
+    #[inline(always)]
+    pub fn peer_address(self, to: &mut [u64; 3]) -> bool {
+        // SAFETY: as above.
+        let sock = core::hint::black_box(unsafe { core_socket_sock(self.0) });
+        if sock.is_null() {
+            return false;
+        }
+        // SAFETY: a typed sock pointer that is not null.
+        let (family, port) = unsafe { (core_sock_family(sock), core_sock_peer_port(sock)) };
+        let head = u64::from(family) | u64::from(port as u16) << 16;
+        match family {
+            AF_INET => {
+                // SAFETY: as above.
+                let address = unsafe { core_sock_peer(sock) };
+                *to = [head | u64::from(address) << 32, 0, 0];
+                address != 0
+            }
+            AF_INET6 => {
+                let mut address = [0u64; 2];
+                // SAFETY: as above.
+                let from = unsafe { core_sock_peer6(sock) };
+                if !read_kernel(address.as_mut_ptr().cast(), 16, from.cast()) {
+                    return false;
+                }
+                *to = [head, address[0], address[1]];
+                address != [0, 0]
+            }
+            _ => false,
+        }
     }
 
     /// Its own address as a `struct sockaddr`, and how many bytes of it count: two (the family) where
@@ -77,7 +117,7 @@ impl Socket {
 /// As the first two bytes of an address have it.
 pub const AF_UNIX: u16 = 1;
 const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
+pub const AF_INET6: u32 = 10;
 /// Bytes of `struct sockaddr_in`, and of `struct sockaddr_in6`.
 const SOCKADDR_IN: u32 = 16;
 const SOCKADDR_IN6: u32 = 28;

@@ -178,6 +178,13 @@ impl Task {
         (number.cast_signed() >= 0).then_some(number & !X32_BIT)
     }
 
+    /// The third argument of the system call that the task is in, as 64-bit and 32-bit calls have it alike.
+    #[inline(always)]
+    pub fn third_argument(self) -> u64 {
+        // SAFETY: typed pt_regs; the verifier checks the relocated load.
+        unsafe { core_regs_dx(self.regs().cast()) }
+    }
+
     /// Whether a stop and `-ERESTARTNOINTR` bring this very check back (H5).
     #[inline(always)]
     pub fn is_restartable(self) -> bool {

@@ -109,8 +109,11 @@ const WAYS: [Way; 30] = [
     way(
         16,
         "DNS",
-        &["every_unlisted_way_to_an_address_is_held"],
-        "what a permitted resolver is asked",
+        &[
+            "every_unlisted_way_to_an_address_is_held",
+            "what_a_permitted_address_is_sent_is_evidence_by_the_minute",
+        ],
+        "",
     ),
     way(
         17,

@@ -496,3 +496,39 @@ async fn who_asks_for_a_session_with_what_it_could_not_open_is_told_and_gets_non
     assert_eq!(handed(&records), 1);
     assert_eq!(count(&records, |event| matches!(event, Event::SessionEnded {})), 1);
 }
+
+#[tokio::test]
+async fn what_was_sent_is_evidence_once_when_its_minute_is_over_or_its_session() {
+    let mut bench = Bench::new();
+    let session = bench.start_session();
+    let now = SentKey::window_of(clock::boottime_ns());
+    // 192.0.2.1:53, as an address in memory has it.
+    let address = [u64::from_le_bytes([2, 0, 0, 53, 192, 0, 2, 1]), 0, 0];
+    let key = |window| SentKey { session, window, socket_type: 2, protocol: 17, address };
+    let sums =
+        |messages| SentRecord { messages, unasked_max: 1, bytes: 40 * messages, largest: 50 };
+    let over = (key(now.saturating_sub(2)), sums(7));
+    // Not over before the test is.
+    let running = (key(now + 2), sums(9));
+    bench.kernel.inside(|inside| inside.sent = vec![over, running]);
+    bench.driver.tell_sent();
+    bench.driver.tell_sent();
+    assert_eq!(bench.kernel.inside(|inside| inside.sent.clone()), [running]);
+    bench.event(KernelEvent { header: header(session, 0), body: KernelBody::Exit });
+    assert!(bench.kernel.inside(|inside| inside.sent.is_empty()));
+    let (records, _folder) = bench.end();
+    let told = records.iter().filter_map(|record| match &record.event {
+        Event::Sent {
+            endpoint, messages, bytes, unasked_max, largest, from_boottime_ns, ..
+        } => {
+            assert_eq!(endpoint.to_string(), "192.0.2.1:53");
+            assert_eq!((*unasked_max, *largest, *from_boottime_ns % 60_000_000_000), (1, 50, 0));
+            assert!(record.session.is_some());
+            Some((*messages, *bytes))
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(7, 280), (9, 360)]);
+    let ended = records.iter().position(|record| record.event == Event::SessionEnded {}).unwrap();
+    assert!(records[ended..].iter().all(|record| !matches!(record.event, Event::Sent { .. })));
+}

@@ -6,7 +6,7 @@ mod survival;
 use super::*;
 use crate::{
     engine::Limits,
-    kernel::{KernelBody, KernelError, Tampering},
+    kernel::{KernelBody, KernelError, Sent, Tampering},
     session::why::WhyState,
     socket::{
         peer::Peer,
@@ -26,6 +26,7 @@ use guard_common::{
         StandingKey, VERDICT_ALLOW, VERDICT_DENY,
     },
     label::{LABEL_FLAG_ROOT, LABEL_FLAG_UNSEEN, Label, SelectorKey},
+    sent::{SentKey, SentRecord},
 };
 use guard_model::{
     Action, Decision, FileAccess, FileRef, HoldId, HoldRequest, SystemOperation, Verdict,
@@ -80,6 +81,7 @@ struct Inside {
     labels: HashMap<u32, Label>,
     counters: Vec<u64>,
     standing: Vec<StandingKey>,
+    sent: Vec<(SentKey, SentRecord)>,
     selectors: Vec<(SelectorKey, u64)>,
     tampered: Vec<Tampering>,
     follows_another_abi: bool,
@@ -170,6 +172,15 @@ impl Kernel for FakeKernel {
 
     fn counters(&mut self) -> Result<Vec<u64>, KernelError> {
         Ok(self.inside(|inside| inside.counters.clone()))
+    }
+
+    fn take_sent(&mut self, is_final: &dyn Fn(&SentKey) -> bool) -> Result<Vec<Sent>, KernelError> {
+        self.inside(|inside| {
+            let all = std::mem::take(&mut inside.sent);
+            let (taken, left) = all.into_iter().partition(|(key, _)| is_final(key));
+            inside.sent = left;
+            Ok(Vec::into_iter(taken).map(|(key, sums)| Sent::new(key, sums)).collect())
+        })
     }
 
     fn follows_another_abi(&self) -> bool {

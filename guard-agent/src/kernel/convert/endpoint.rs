@@ -4,7 +4,7 @@ use guard_common::hold::{ActionKey, KIND_LISTEN, KIND_SOCKET};
 use guard_model::{Endpoint, RawText};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-pub(super) fn endpoint(key: &ActionKey) -> Endpoint {
+pub(in crate::kernel) fn endpoint(key: &ActionKey) -> Endpoint {
     let (bytes, len) = key.object_bytes();
     let address = bytes.get(..len).unwrap_or_default();
     let other = |family: u16| Endpoint::Other { number: family, address_hex: hex::encode(address) };

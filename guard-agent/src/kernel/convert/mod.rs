@@ -7,7 +7,7 @@ mod system;
 pub use system::action_of_kind;
 
 use super::{KernelBody, KernelEvent};
-use endpoint::endpoint;
+pub(super) use endpoint::endpoint;
 use file::{access, file, is_made, named, second, split_argv};
 use guard_common::{
     decode::{Body, DecodeError, Held, HeldFile, HeldObject, Record, decode},

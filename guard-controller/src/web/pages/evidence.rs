@@ -42,6 +42,7 @@ pub(crate) const RECORDS: &[&str] = &[
     "forked",
     "executed",
     "exited",
+    "sent",
     "policy_loaded",
     "user_changed",
     "authentication",

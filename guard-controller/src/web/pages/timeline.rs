@@ -101,6 +101,14 @@ fn parts(event: &Event) -> (&'static str, &'static str, Option<u32>, String) {
         Event::SessionStarted { info } => {
             ("start", "", Some(info.root_pid), format!("{} for {}", info.name, info.principal))
         }
+        Event::Sent { endpoint, messages, unasked_max, bytes, largest, .. } => {
+            let mut text = format!("{messages} messages, {bytes} bytes to {endpoint} in a minute");
+            text.push_str(&format!(", {largest} at most at once"));
+            if *unasked_max > 0 {
+                text.push_str(&format!("; up to {unasked_max} more that Linux did not ask about"));
+            }
+            ("sent", "", None, text)
+        }
         Event::SessionEnded {} => ("end", "", None, "its last process exited".into()),
         other => administrative(other),
     }

@@ -4,7 +4,14 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Stage, expect, was_held},
+    scenario::{Stage, expect, records, was_held, write},
+};
+use guard_common::sent::SENT_MAX;
+use serde_json::Value;
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Prints how each attempt ended.
@@ -65,4 +72,104 @@ pub(super) fn plain(stage: &mut Stage) -> Result<(), Trouble> {
         expect(done, format!("{call}: {outcome:?}"))?;
     }
     Ok(())
+}
+
+/// Sends to sockets of its own: by address, connected, over IPv6, by stream, and in one `sendmmsg` call.
+const SENDS: &str = r"import ctypes as c, socket as s
+def bound(family, kind, host):
+    x = s.socket(family, kind); x.bind((host, 0)); return x
+known = bound(s.AF_INET, s.SOCK_DGRAM, '127.0.0.2')
+out = s.socket(s.AF_INET, s.SOCK_DGRAM)
+for i in range(40): out.sendto(b'x' * (1200 if i == 7 else 100), known.getsockname())
+other = bound(s.AF_INET, s.SOCK_DGRAM, '127.0.0.3')
+out = s.socket(s.AF_INET, s.SOCK_DGRAM); out.connect(other.getsockname())
+for i in range(30): out.send(b'x' * 50)
+six = bound(s.AF_INET6, s.SOCK_DGRAM, '::1')
+out = s.socket(s.AF_INET6, s.SOCK_DGRAM); out.connect(six.getsockname())
+for i in range(20): out.send(b'x' * 10)
+server = bound(s.AF_INET, s.SOCK_STREAM, '127.0.0.4'); server.listen(1)
+out = s.socket(); out.connect(server.getsockname()); out.sendall(b'x' * 500)
+class Vec(c.Structure): _fields_ = [('base', c.c_char_p), ('len', c.c_size_t)]
+class Msg(c.Structure): _fields_ = [('name', c.c_void_p), ('namelen', c.c_uint32), ('iov', c.POINTER(Vec)),
+    ('iovlen', c.c_size_t), ('control', c.c_void_p), ('controllen', c.c_size_t), ('flags', c.c_size_t), ('sent', c.c_size_t)]
+batch = bound(s.AF_INET, s.SOCK_DGRAM, '127.0.0.5')
+name = c.create_string_buffer(b'\2\0' + batch.getsockname()[1].to_bytes(2, 'big') + b'\x7f\0\0\5' + bytes(8), 16)
+messages = (Msg * 10)(*[Msg(c.addressof(name), 16, c.pointer(Vec(b'x' * 70, 70)), 1) for _ in range(10)])
+out = s.socket(s.AF_INET, s.SOCK_DGRAM)
+print('batch', c.CDLL(None).sendmmsg(out.fileno(), messages, 10, 0), flush=True)
+";
+
+/// Address, messages, bytes, largest, and whether more may have been sent unasked.
+const SUMS: [(&str, u64, u64, u64, u64); 5] = [
+    ("127.0.0.2", 40, 5100, 1200, 0),
+    ("127.0.0.3", 30, 1500, 50, 0),
+    ("::1", 20, 200, 10, 0),
+    ("127.0.0.4", 1, 500, 500, 0),
+    ("127.0.0.5", 1, 70, 70, 9),
+];
+
+pub(super) fn sums(stage: &mut Stage) -> Result<(), Trouble> {
+    // Too long for an argument that a decision could be about.
+    let script = "/home/dev/plain/sends.py";
+    write(Path::new(script), SENDS)?;
+    let outcome = stage.session_named("resolver", Dev, How::Nothing, &["python3", script])?;
+    outcome.expect_success("batch 10")?;
+    let info = stage.evidence(|record| {
+        record["event"] == "session_started" && record["info"]["name"] == "resolver"
+    })?;
+    let session = info["session"].clone();
+    stage.evidence(|record| record["event"] == "session_ended" && record["session"] == session)?;
+    let sent: Vec<_> = (records().into_iter())
+        .filter(|record| record["event"] == "sent" && record["session"] == session)
+        .collect();
+    for (ip, messages, bytes, largest, unasked) in SUMS {
+        let here: Vec<_> = sent.iter().filter(|record| record["endpoint"]["ip"] == ip).collect();
+        let field =
+            |name: &'static str| here.iter().map(move |record| record[name].as_u64().unwrap_or(0));
+        let found = (
+            field("messages").sum(),
+            field("bytes").sum(),
+            field("largest").max().unwrap_or(0),
+            field("unasked_max").sum(),
+        );
+        let wanted = (messages, bytes, largest, unasked);
+        expect(found == wanted, format!("{ip}: {found:?}, expected {wanted:?}: {here:?}"))?;
+        // Two if a minute was over meanwhile.
+        expect(here.len() <= 2, format!("{ip}: {} records", here.len()))?;
+    }
+    Ok(())
+}
+
+/// More addresses than there is room for ([`SENT_MAX`] and a few), in less than a minute.
+const MANY: &str = "import socket as s, sys
+out = s.socket(s.AF_INET, s.SOCK_DGRAM)
+for i in range(int(sys.argv[1])): out.sendto(b'x', ('127.%d.%d.1' % (1 + i // 250, i % 250), 9))
+print('sent', flush=True)
+";
+/// A minute may be over in the middle; hardly twice.
+const TRIES: u32 = 3;
+
+pub(super) fn many(stage: &mut Stage) -> Result<(), Trouble> {
+    let before = lost();
+    let addresses = (SENT_MAX + 20).to_string();
+    let argv = ["python3", "-c", MANY, &addresses];
+    for _ in 0..TRIES {
+        let outcome = stage.session_named("resolver", Dev, How::Nothing, &argv)?;
+        outcome.expect_success("sent")?;
+        // Counters are read every ten seconds.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if lost() > before {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+    Err("no loss was told".to_owned())
+}
+
+fn lost() -> u64 {
+    let count = |record: &Value| record["count"].as_u64().unwrap_or(0);
+    let all = records();
+    all.iter().filter(|record| record["counter"] == "sent_uncounted").map(count).sum()
 }
