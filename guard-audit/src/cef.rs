@@ -29,6 +29,8 @@ const KEYS: &[(&str, &str)] = &[
     ("dst", "dst_endpoint.ip"),
     ("dpt", "dst_endpoint.port"),
     ("dhost", "dst_endpoint.name"),
+    ("out", "traffic.bytes_out"),
+    ("cnt", "count"),
     ("cn1", "metadata.sequence"),
     ("cs1", "unmapped.session_uid"),
     ("cs2", "metadata.correlation_uid"),

@@ -42,6 +42,8 @@ const COPIED: &[(&str, &str)] = &[
     ("source.ip", "src_endpoint.ip"),
     ("source.port", "src_endpoint.port"),
     ("source.address", "src_endpoint.name"),
+    ("network.bytes", "traffic.bytes"),
+    ("source.bytes", "traffic.bytes_out"),
     ("network.iana_number", "connection_info.protocol_num"),
     ("rule.id", "policy.uid"),
     ("rule.name", "policy.name"),

@@ -30,7 +30,7 @@ impl<K: Kernel> Driver<K> {
         if self.scans.is_multiple_of(HEARTBEAT_SCANS) {
             self.heartbeat();
             self.drop_gone_tasks();
-            self.tell_sent();
+            self.tell_sent(None);
             self.refresh_selectors();
         }
         self.sign_of_life(events);

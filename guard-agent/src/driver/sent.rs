@@ -4,13 +4,19 @@ use super::Driver;
 use crate::{clock, kernel::Kernel};
 use guard_audit::Event;
 use guard_common::sent::{SENT_WINDOW_NS, SentKey};
+use guard_model::SessionId;
+
+/// How long a minute must be over: a program that looked at the clock just before adds just after.
+const GRACE_NS: u64 = 1_000_000_000;
 
 impl<K: Kernel> Driver<K> {
-    /// Says what was sent in minutes that are over, and by sessions that have ended.
-    pub(super) fn tell_sent(&mut self) {
-        let now = SentKey::window_of(clock::boottime_ns());
+    /// Says what was sent in minutes that are over, and by a session that has ended.
+    pub(super) fn tell_sent(&mut self, ended: Option<SessionId>) {
+        let now = SentKey::window_of(clock::boottime_ns().saturating_sub(GRACE_NS));
         let sessions = &self.parts.sessions;
-        let is_final = |key: &SentKey| key.window < now || !sessions.contains(key.session);
+        let is_final = |key: &SentKey| {
+            key.window < now || ended.is_some_and(|ended| ended == sessions.id(key.session))
+        };
         let sent = match self.parts.kernel.take_sent(&is_final) {
             Ok(sent) => sent,
             Err(error) => return tracing::error!("{:#}", anyhow::Error::new(error)),

@@ -66,7 +66,7 @@ impl<K: Kernel> Driver<K> {
     }
 
     pub(super) fn ended(&mut self, id: SessionId) {
-        self.tell_sent();
+        self.tell_sent(Some(id));
         self.evidence(Some(id), Event::SessionEnded {});
         self.save_sessions();
     }

@@ -32,9 +32,9 @@ CLASSES = [
 OBJECTS = {
     "actor", "analytic", "api", "application", "authorization", "device", "file", "finding_info",
     "fingerprint", "group", "kernel", "kernel_driver", "managed_entity", "metadata", "module",
-    "network_connection_info", "network_endpoint", "object", "os", "policy", "process",
-    "process_entity", "product", "request", "resource_details", "response", "service", "session",
-    "user",
+    "network_connection_info", "network_endpoint", "network_traffic", "object", "os", "policy",
+    "process", "process_entity", "product", "request", "resource_details", "response", "service",
+    "session", "user",
 }
 NOISE = {"title", "deprecated", "description"}
 

@@ -8,7 +8,7 @@ use crate::{
     answer::{How, decide},
     changes::Changes,
     command::User::Dev,
-    guard,
+    evidence, guard,
     ports::Ports,
     result::DROPS,
     scenario::{self, Outcome, Stage},
@@ -19,6 +19,7 @@ use serde_json::Value;
 use std::{
     collections::HashSet,
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -71,7 +72,7 @@ pub(crate) fn run(ports: &mut Ports, kernel: &str) -> Result<(), Trouble> {
     }
     drops(&mut figures);
     stage.guard.stop();
-    check_evidence(&scenario::records(), &mut figures);
+    check_evidence(&evidence::records(), &mut figures);
     let misses = figures.tallies.iter().filter_map(miss).collect::<Vec<_>>();
     figures.misses.extend(misses);
     ports.send_json(FIGURES_FILE, &figures);
@@ -197,17 +198,20 @@ fn drops(figures: &mut Figures) {
 }
 
 /// An attempt without a hold, or a hold without an end in evidence, is lost, whatever the process saw.
-fn check_evidence(records: &[Value], figures: &mut Figures) {
-    let is = |record: &&Value, event: &str| record.get("event").is_some_and(|found| found == event);
+fn check_evidence(records: &[Arc<Value>], figures: &mut Figures) {
+    let is = |record: &Value, event: &str| record.get("event").is_some_and(|found| found == event);
     for (what, directory) in [(PERSON, "/home/dev/held/timed/"), (POLICY, "/home/dev/plain/timed/")]
     {
         let holds: HashSet<&str> = records
             .iter()
             .filter(|record| is(record, "held") || is(record, "decided"))
             .filter(|record| path_of(record).is_some_and(|path| path.starts_with(directory)))
-            .filter_map(hold_of)
+            .filter_map(|record| hold_of(record))
             .collect();
-        let outcomes = records.iter().filter(|record| is(record, "outcome")).filter_map(hold_of);
+        let outcomes = records
+            .iter()
+            .filter(|record| is(record, "outcome"))
+            .filter_map(|record| hold_of(record));
         let ended = outcomes.filter(|hold| holds.contains(hold)).collect::<HashSet<_>>().len();
         if let Some(tally) = figures.tallies.iter_mut().find(|tally| tally.what == what) {
             tally.lost = tally.lost.max(tally.holds.saturating_sub(ended as u64));
@@ -342,7 +346,8 @@ mod tests {
         let outcome = json!({ "event": "outcome", "hold_id": "a" });
         let mut figures = Figures { tallies: vec![tally(POLICY, 2, &[])], ..Figures::default() };
         figures.tallies[0].lost = 0;
-        check_evidence(&[decided("a"), decided("b"), outcome], &mut figures);
+        let records = [decided("a"), decided("b"), outcome].map(Arc::new);
+        check_evidence(&records, &mut figures);
         assert_eq!(figures.tallies[0].lost, 1);
     }
 }

@@ -9,6 +9,7 @@ mod changes;
 mod command;
 mod demo;
 mod events;
+mod evidence;
 mod figures;
 mod guard;
 mod http;

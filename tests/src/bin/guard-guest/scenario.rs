@@ -4,6 +4,7 @@ use crate::{
     Trouble,
     answer::{self, Answering, How},
     command::{User, as_user, wait},
+    evidence,
     guard::{self, Guard, Ring},
     ports::Ports,
     scenarios,
@@ -227,18 +228,13 @@ impl Stage {
     pub(crate) fn evidence(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value, Trouble> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = records().into_iter().rev().find(|record| wanted(record));
-            if let Some(record) = found {
-                return Ok(record);
+            let records = evidence::records();
+            if let Some(record) = records.iter().rev().find(|record| wanted(record)) {
+                return Ok(Value::clone(record));
             }
             if Instant::now() > deadline {
-                let last: Vec<_> = records()
-                    .iter()
-                    .filter(|r| r["event"] != "heartbeat")
-                    .rev()
-                    .take(5)
-                    .map(|record| record.to_string())
-                    .collect();
+                let told = records.iter().rev().filter(|record| record["event"] != "heartbeat");
+                let last: Vec<_> = told.take(5).map(|record| record.to_string()).collect();
                 let last = last.join("\n");
                 return Err(format!(
                     "no such record in guard-agent's evidence, which ends\n{last}"
@@ -254,14 +250,9 @@ impl Stage {
     }
 }
 
-/// All records that guard-agent has.
-pub(crate) fn records() -> Vec<Value> {
-    guard::agent_evidence().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
 /// Whether guard-agent has written down that this operation was held.
 pub(crate) fn was_held(operation: &str) -> bool {
-    records().iter().any(|record| {
+    evidence::any(|record| {
         let action = &record["request"]["action"];
         // Most actions are one of a kind's operations.
         record["event"] == "held"

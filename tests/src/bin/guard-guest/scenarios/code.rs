@@ -4,9 +4,9 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Dev,
-    scenario::{Stage, expect, records, shell, write},
+    evidence,
+    scenario::{Stage, expect, shell, write},
 };
-use serde_json::Value;
 use std::{fs, path::Path};
 
 const EPERM: &str = "Operation not permitted";
@@ -26,10 +26,10 @@ pub(super) fn mapped(stage: &mut Stage) -> Result<(), Trouble> {
         let outcome = stage.session_named("mapped", Dev, How::Approve, &argv)?;
         expect(outcome.code == 0, format!("{way}, approved: {outcome:?}"))?;
     }
-    let held = |record: &Value| {
+    let is_held = evidence::any(|record| {
         record["event"] == "held" && record["request"]["action"]["action"] == "map"
-    };
-    expect(records().iter().any(held), "no mapping was held")
+    });
+    expect(is_held, "no mapping was held")
 }
 
 /// Ways to run code from a file that no exec shows.
@@ -158,7 +158,7 @@ fn poison(stage: &Stage, way: &str, change: &str, path: &str) -> Result<(), Trou
 
 /// How often the policy decided on this file, by the evidence.
 fn decided(path: &str) -> usize {
-    let decided =
-        |record: &&Value| record["event"] == "decided" && record["action"]["file"]["path"] == path;
-    records().iter().filter(decided).count()
+    evidence::count(|record| {
+        record["event"] == "decided" && record["action"]["file"]["path"] == path
+    })
 }

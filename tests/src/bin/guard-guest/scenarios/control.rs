@@ -5,9 +5,9 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Root,
-    scenario::{Outcome, Running, Stage, expect, records, was_held, write},
+    evidence,
+    scenario::{Outcome, Running, Stage, expect, was_held, write},
 };
-use serde_json::Value;
 use std::path::Path;
 
 const SCRIPT: &str = "/home/dev/plain/control.py";
@@ -99,13 +99,12 @@ fn said<'a>(outcome: &'a Outcome, name: &str) -> Option<&'a str> {
 }
 
 fn blocked(detail: &str) -> bool {
-    let is = |record: &Value| {
+    evidence::any(|record| {
         let text = record["action"]["detail"].as_str();
         record["event"] == "blocked"
             && record["action"]["operation"] == "control"
             && text.is_some_and(|text| text.starts_with(detail))
-    };
-    records().iter().any(is)
+    })
 }
 
 pub(super) fn refused(stage: &mut Stage) -> Result<(), Trouble> {

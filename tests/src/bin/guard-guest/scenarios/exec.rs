@@ -4,7 +4,8 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Running, Stage, expect, records, shell, write},
+    evidence,
+    scenario::{Running, Stage, expect, shell, write},
 };
 use serde_json::Value;
 use std::{
@@ -101,10 +102,9 @@ fn give_net_raw(path: &str) -> Result<(), Trouble> {
 
 /// Whether execs of this program were held for a person so often, in all.
 fn expect_held(path: &str, times: usize) -> Result<(), Trouble> {
-    let is = |record: &&Value| {
+    let held = evidence::count(|record| {
         record["event"] == "held" && record["request"]["action"]["program"]["file"]["path"] == path
-    };
-    let held = records().iter().filter(is).count();
+    });
     expect(held == times, format!("{path} was held {held} times instead of {times}"))
 }
 

@@ -4,6 +4,7 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
+    evidence,
     scenario::{Stage, expect},
 };
 use serde_json::Value;
@@ -73,10 +74,7 @@ pub(super) fn create_exclusive(stage: &mut Stage) -> Result<(), Trouble> {
     let path = "/home/dev/held/made-exclusively";
     let outcome = stage.session(Dev, How::Approve, &[WORKLOAD, "create-exclusive", path])?;
     outcome.expect_success("ok")?;
-    let holds = crate::scenario::records()
-        .iter()
-        .filter(|record| is_held(record, "open", path) && create(record))
-        .count();
+    let holds = evidence::count(|record| is_held(record, "open", path) && create(record));
     expect(holds == 1, format!("{holds} holds of the creation, expected 1"))
 }
 

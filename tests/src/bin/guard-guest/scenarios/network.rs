@@ -4,10 +4,10 @@ use crate::{
     Trouble,
     answer::How,
     command::User::{Dev, Root},
-    scenario::{Stage, expect, records, was_held, write},
+    evidence,
+    scenario::{Stage, expect, was_held, write},
 };
 use guard_common::sent::SENT_MAX;
-use serde_json::Value;
 use std::{
     path::Path,
     thread,
@@ -119,7 +119,7 @@ pub(super) fn sums(stage: &mut Stage) -> Result<(), Trouble> {
     })?;
     let session = info["session"].clone();
     stage.evidence(|record| record["event"] == "session_ended" && record["session"] == session)?;
-    let sent: Vec<_> = (records().into_iter())
+    let sent: Vec<_> = (evidence::records().into_iter())
         .filter(|record| record["event"] == "sent" && record["session"] == session)
         .collect();
     for (ip, messages, bytes, largest, unasked) in SUMS {
@@ -169,7 +169,7 @@ pub(super) fn many(stage: &mut Stage) -> Result<(), Trouble> {
 }
 
 fn lost() -> u64 {
-    let count = |record: &Value| record["count"].as_u64().unwrap_or(0);
-    let all = records();
-    all.iter().filter(|record| record["counter"] == "sent_uncounted").map(count).sum()
+    let all = evidence::records();
+    let lost = all.iter().filter(|record| record["counter"] == "sent_uncounted");
+    lost.map(|record| record["count"].as_u64().unwrap_or(0)).sum()
 }

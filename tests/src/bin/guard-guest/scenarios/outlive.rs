@@ -5,7 +5,8 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Root,
-    scenario::{Outcome, Stage, expect, records, shell, write},
+    evidence,
+    scenario::{Outcome, Stage, expect, shell, write},
 };
 use serde_json::Value;
 use std::path::Path;
@@ -76,7 +77,7 @@ fn play(stage: &Stage) -> Result<(), Trouble> {
         expect(got == Some(REFUSED), format!("{what}: {got:?}: {inside:?}"))?;
         let is_possible = free.is_some_and(|free| free != REFUSED);
         expect(is_possible, format!("{what}: {free:?} outside of a session: {outside:?}"))?;
-        let is_held = records().iter().any(|record| was_held(record, what, statement));
+        let is_held = evidence::any(|record| was_held(record, what, statement));
         expect(is_held, format!("{what} was not held by {statement}"))?;
     }
     Ok(())

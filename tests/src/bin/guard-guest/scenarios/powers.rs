@@ -5,9 +5,9 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Root,
-    scenario::{Outcome, Stage, expect, records, shell, was_held, write},
+    evidence,
+    scenario::{Outcome, Stage, expect, shell, was_held, write},
 };
-use serde_json::Value;
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 /// What every attempt below needs: `t(name, call)` prints how a raw call ended.
@@ -145,7 +145,7 @@ fn mounts() -> Result<String, Trouble> {
 }
 
 fn was_blocked(operation: &str) -> bool {
-    let is =
-        |record: &Value| record["event"] == "blocked" && record["action"]["operation"] == operation;
-    records().iter().any(is)
+    evidence::any(|record| {
+        record["event"] == "blocked" && record["action"]["operation"] == operation
+    })
 }

@@ -4,8 +4,8 @@ use crate::{
     Trouble,
     answer::How,
     command::User::Dev,
-    guard, noise,
-    scenario::{Stage, expect, make_dir, records, write},
+    evidence, guard, noise,
+    scenario::{Stage, expect, make_dir, write},
 };
 use guard_vm_wire::noise::NoiseFigures;
 use serde_json::Value;
@@ -77,20 +77,19 @@ pub(super) fn processes(stage: &mut Stage) -> Result<(), Trouble> {
 
 /// How many opens below [`FLOODED`] waited for a person.
 fn held_below_flooded() -> usize {
-    let is = |record: &&Value| {
+    evidence::count(|record| {
         record["event"] == "held" && below_flooded(&record["request"]["action"]).is_some()
-    };
-    records().iter().filter(is).count()
+    })
 }
 
 /// The files below [`FLOODED`] whose opens were denied because too many waited.
 fn denied_at_once() -> Vec<String> {
     const WHY: &str = "too many actions of this session wait for a person";
     let denied = |record: &Value| {
-        let is = record["event"] == "decided" && record.to_string().contains(WHY);
-        is.then(|| below_flooded(&record["action"])).flatten()
+        let path = below_flooded(&record["action"])?;
+        (record["event"] == "decided" && record.to_string().contains(WHY)).then_some(path)
     };
-    records().iter().filter_map(denied).collect()
+    evidence::records().iter().filter_map(|record| denied(record)).collect()
 }
 
 fn below_flooded(action: &Value) -> Option<String> {
