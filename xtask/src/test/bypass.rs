@@ -208,8 +208,9 @@ const WAYS: [Way; 30] = [
         &[
             "a_stray_sigcont_does_not_release_a_hold",
             "a_grant_counts_once_and_for_its_own_thread_only",
+            "a_grant_is_worth_nothing_to_the_next_process_with_its_number",
         ],
-        "another host, boot or process id: unit tests, model",
+        "another host or boot: unit tests, model",
     ),
 ];
 

@@ -16,6 +16,7 @@ mod nothing;
 mod outlive;
 mod powers;
 mod reach;
+mod reuse;
 mod scale;
 mod select;
 mod survival;
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("an_unlabelled_process_is_not_touched", hold::unlabelled),
     ("a_stray_sigcont_does_not_release_a_hold", hold::stray_sigcont),
     ("a_grant_counts_once_and_for_its_own_thread_only", hold::granted_once),
+    ("a_grant_is_worth_nothing_to_the_next_process_with_its_number", reuse::by_pid),
     ("a_held_task_can_be_killed", hold::killed),
     ("hostile_text_is_stored_exactly", hold::hostile_text),
     ("every_denied_change_of_the_file_tree_leaves_it_as_it_was", tree::denied),
