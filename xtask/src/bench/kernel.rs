@@ -138,6 +138,7 @@ fn name(program: &str) -> &str {
     match program {
         "open" => "openat+close",
         "socket" => "udp socket+connect+close",
+        "send" => "send, connected udp",
         "exec" => "vfork+exec+wait",
         "path" => "mkdir+rmdir",
         "map" => "mmap(PROT_EXEC)+munmap",
@@ -166,7 +167,7 @@ fn report(bench: &Bench, rows: &[Row]) -> String {
         let _ = write!(out, " {:>12}", shown(condition));
     }
     let _ = writeln!(out, "   no session");
-    for program in ["open", "read", "socket", "exec", "path", "chmod", "map"] {
+    for program in ["open", "read", "socket", "send", "exec", "path", "chmod", "map"] {
         let _ = write!(out, "{:<26}", name(program));
         for condition in conditions {
             let cost = of(bench, program, condition);

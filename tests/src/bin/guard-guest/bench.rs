@@ -33,7 +33,7 @@ const QUIET: u64 = 10_000_000;
 
 /// Programs with a goal, and those of further families. `exec` comes first of all: its cost grows with what the
 /// parent has mapped, and each measurement is a process of its own.
-const PROGRAMS: [&str; 7] = ["open", "read", "socket", "exec", "path", "chmod", "map"];
+const PROGRAMS: [&str; 8] = ["open", "read", "socket", "send", "exec", "path", "chmod", "map"];
 const PEERS: [(&str, Condition); 5] = [
     ("open", Condition::Fanotify),
     ("exec", Condition::Fanotify),

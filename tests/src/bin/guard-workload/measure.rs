@@ -17,11 +17,12 @@ struct Objects {
     open: Vec<i32>,
 }
 
-const PROGRAMS: [(&str, Attempt); 8] = [
+const PROGRAMS: [(&str, Attempt); 9] = [
     ("nothing", |_, _| Ok(())),
     ("open", open),
     ("read", read),
     ("socket", socket),
+    ("send", send),
     ("exec", exec),
     ("path", path),
     ("chmod", chmod),
@@ -55,6 +56,7 @@ impl Objects {
         let paths = (0..n).map(path).collect::<Result<Vec<_>, _>>()?;
         let wanted = if ["read", "map"].contains(&program) { paths.as_slice() } else { &[] };
         let open = wanted.iter().map(|path| checked(open_at(path))).collect::<io::Result<_>>();
+        let open = if program == "send" { connected() } else { open };
         let open = open.map_err(|error| told(&error))?;
         Ok(Self { paths, open })
     }
@@ -87,21 +89,49 @@ fn read(objects: &Objects, i: usize) -> io::Result<()> {
 
 fn socket(_: &Objects, i: usize) -> io::Result<()> {
     let port = u16::try_from(FIRST_PORT + i).map_err(io::Error::other)?;
-    let address = libc::sockaddr_in {
+    let fd = udp()?;
+    let connected = connect(fd, &loopback(port));
+    close(fd)?;
+    connected
+}
+
+fn loopback(port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
         sin_port: port.to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
         sin_zero: [0; 8],
-    };
+    }
+}
+
+fn udp() -> io::Result<i32> {
     // SAFETY: no pointers.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    let fd = checked(fd)?;
-    let len = size_of_val(&address) as u32;
+    checked(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })
+}
+
+const ADDRESS_LEN: u32 = size_of::<libc::sockaddr_in>() as u32;
+
+fn connect(fd: i32, address: &libc::sockaddr_in) -> io::Result<()> {
     // SAFETY: a whole address and its length.
-    let connected = unsafe { libc::connect(fd, (&raw const address).cast(), len) };
-    let connected = checked(connected).map(drop);
-    close(fd)?;
-    connected
+    checked(unsafe { libc::connect(fd, ptr::from_ref(address).cast(), ADDRESS_LEN) }).map(drop)
+}
+
+/// A socket that is connected to another one, which takes what comes and is never read.
+fn connected() -> io::Result<Vec<i32>> {
+    let (from, to) = (udp()?, udp()?);
+    let (mut address, mut len) = (loopback(0), ADDRESS_LEN);
+    // SAFETY: a whole address and its length.
+    checked(unsafe { libc::bind(to, (&raw const address).cast(), len) })?;
+    // SAFETY: as above, both writable.
+    checked(unsafe { libc::getsockname(to, (&raw mut address).cast(), &raw mut len) })?;
+    connect(from, &address)?;
+    Ok(vec![from, to])
+}
+
+fn send(objects: &Objects, _: usize) -> io::Result<()> {
+    // SAFETY: one readable byte.
+    let sent = unsafe { libc::send(objects.open[0], (&raw const *b"x").cast(), 1, 0) };
+    if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `posix_spawn` is vfork, exec and little else.
