@@ -15,8 +15,8 @@ pub struct SentKey {
     pub socket_type: u32,
     /// `IPPROTO_*`.
     pub protocol: u32,
-    /// The first [`SENT_ADDRESS_BYTES`] bytes of a `struct sockaddr_in` or `struct sockaddr_in6`; what says nothing
-    /// about where it goes (padding, flow information, scope) is zero.
+    /// The first [`SENT_ADDRESS_BYTES`] bytes of a `struct sockaddr_in` or `struct sockaddr_in6`, with zeros for what a
+    /// session may choose as it likes (padding, flow information). The scope of a link-local address is left out.
     pub address: [u64; SENT_ADDRESS_WORDS],
 }
 

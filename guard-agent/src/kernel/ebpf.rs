@@ -206,19 +206,23 @@ impl Kernel for Ebpf {
 
     fn take_sent(&mut self, is_final: &dyn Fn(&SentKey) -> bool) -> Result<Vec<Sent>, KernelError> {
         let final_keys: Vec<_> = (self.sent.keys())
-            .filter(|key| key.as_ref().is_ok_and(|Wire(key)| is_final(key)))
+            .filter(|key| key.as_ref().map_or(true, |Wire(key)| is_final(key)))
             .collect::<Result<_, _>>()
             .map_err(map_failed("list what was sent"))?;
         let mut taken = Vec::with_capacity(final_keys.len());
         for key in final_keys {
-            // Removed by nobody else.
-            let Wire(sums) = self.sent.get(&key, 0).map_err(map_failed("read what was sent"))?;
-            taken.push((key, sums));
+            // Nobody else removes them.
+            let sums = self.sent.get(&key, 0);
+            match sums.and_then(|Wire(sums)| self.sent.remove(&key).map(|()| sums)) {
+                Ok(sums) => taken.push(Sent::new(key.0, sums)),
+                Err(error) if taken.is_empty() => {
+                    return Err(map_failed("take what was sent")(error));
+                }
+                // What was taken must be told; the rest is still there.
+                Err(_) => break,
+            }
         }
-        for (key, _) in &taken {
-            absent_is_fine(self.sent.remove(key)).map_err(map_failed("remove what was sent"))?;
-        }
-        Ok(taken.into_iter().map(|(Wire(key), sums)| Sent::new(key, sums)).collect())
+        Ok(taken)
     }
 
     fn skipped(&self) -> u64 {

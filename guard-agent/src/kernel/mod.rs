@@ -220,10 +220,11 @@ pub trait Kernel: Send {
     /// The map cannot be read.
     fn counters(&mut self) -> Result<Vec<u64>, KernelError>;
 
-    /// Reads and removes the sums of what was sent that `is_final` says do not change any more.
+    /// Takes the sums of what was sent that `is_final` says do not change any more. What is left over, because a map
+    /// operation failed on the way, is there the next time.
     ///
     /// # Errors
-    /// The map operation failed; what was read before stays for the next time.
+    /// The map operation failed, and nothing was taken.
     fn take_sent(&mut self, is_final: &dyn Fn(&SentKey) -> bool) -> Result<Vec<Sent>, KernelError>;
 
     /// How often the kernel met a hook of ours and did not run the program, since the programs were loaded.
