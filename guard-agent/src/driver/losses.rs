@@ -61,6 +61,11 @@ impl Losses {
     }
 }
 
+/// Whether tasks may have come or gone unseen, where `counter` has moved.
+pub(super) fn may_hide_tasks(counter: &str) -> bool {
+    counter != name(SENT_UNCOUNTED)
+}
+
 /// All counters that have a name.
 pub(super) fn named(counters: &[u64]) -> BTreeMap<String, u64> {
     (0..COUNTERS)
@@ -74,6 +79,14 @@ pub(super) fn named(counters: &[u64]) -> BTreeMap<String, u64> {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn only_a_loss_of_sums_hides_no_task() {
+        let hiding: Vec<_> = (LOSS_COUNTERS.into_iter().map(name).chain([PROGRAMS_SKIPPED]))
+            .filter(|counter| may_hide_tasks(counter))
+            .collect();
+        assert_eq!(hiding, ["events_lost", "denied_ring_full", "denied_label", PROGRAMS_SKIPPED]);
+    }
 
     #[test]
     fn a_moved_loss_counter_is_said_once_even_over_a_restart() {

@@ -79,6 +79,7 @@ impl<K: Kernel> Driver<K> {
                 let skipped = self.parts.kernel.skipped();
                 let lost = self.losses.moved(&counters, skipped);
                 let was_lost = !lost.is_empty();
+                let hides_tasks = lost.iter().any(|(counter, _)| losses::may_hide_tasks(counter));
                 for (counter, count) in lost {
                     tracing::warn!(counter, count, "lost");
                     self.evidence(None, Event::Lost { counter: counter.to_owned(), count });
@@ -89,7 +90,8 @@ impl<K: Kernel> Driver<K> {
                 self.evidence(None, Event::Heartbeat { counters, pending_holds: pending as u64 });
                 if was_lost {
                     self.losses.save(&self.parts.losses_path, self.parts.boot);
-                    // Forks and exits may be among what was lost.
+                }
+                if hides_tasks {
                     self.find_labels(Unknown::Started);
                 }
             }
