@@ -207,7 +207,8 @@ impl Proc {
         self.root.join(pid.to_string())
     }
 
-    fn task(&self, header: &Header) -> PathBuf {
+    /// The directory of a task.
+    pub(crate) fn task(&self, header: &Header) -> PathBuf {
         self.root.join(header.tgid.to_string()).join("task").join(header.tid.to_string())
     }
 }

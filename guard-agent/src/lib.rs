@@ -9,6 +9,7 @@
 
 mod aside;
 pub mod clock;
+pub mod content;
 pub mod context;
 pub mod decide;
 pub mod descriptors;

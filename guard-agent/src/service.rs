@@ -8,6 +8,7 @@
 mod host;
 
 use crate::{
+    content::Contents,
     context::Proc,
     decide::Decider,
     driver::{Driver, DriverError, End, EventStream, Inputs, LinkHandle, Parts},
@@ -78,6 +79,13 @@ pub struct Config {
     pub selectors: Selectors,
     /// What to load into the kernel.
     pub ebpf: EbpfConfig,
+}
+
+impl Config {
+    /// Whether somebody wants to know what programs contain.
+    fn hashes_content(&self) -> bool {
+        self.ebpf.hash_content || self.policy.reads_content()
+    }
 }
 
 /// Why guard-agent does not run.
@@ -207,7 +215,7 @@ async fn load_and_run(
     // It walks through directories while the kernel looks at the programs.
     let names = Names::start(config.policy.clone()).map_err(AgentError::Names)?;
     let policy_epoch = policy_epoch(config.policy.digest());
-    let hash_content = config.ebpf.hash_content || config.policy.reads_content();
+    let hash_content = config.hashes_content();
     let ebpf = EbpfConfig { policy_epoch, hash_content, ..config.ebpf.clone() };
     let (kernel, mut events, coverage) = Ebpf::load(&ebpf)?;
     names.wait();
@@ -297,6 +305,12 @@ pub async fn run_with<K: Kernel>(
         })
         .transpose()?;
     let (link, link_task) = link.unzip();
+    let (contents, hashed) = if config.hashes_content() {
+        let (contents, hashed) = Contents::start().map_err(AgentError::Thread)?;
+        (Some(contents), hashed)
+    } else {
+        (None, mpsc::channel(1).1)
+    };
     let (calls_in, calls) = socket::calls();
     let socket = {
         // Its reactor is the one of the runtime that it is opened in.
@@ -310,6 +324,7 @@ pub async fn run_with<K: Kernel>(
         sessions: Sessions::new(host, boot),
         selectors: config.selectors,
         proc: Proc::default(),
+        contents,
         spool,
         link,
         coverage,
@@ -324,7 +339,7 @@ pub async fn run_with<K: Kernel>(
     let socket = beside.spawn(socket.serve(calls_in));
     driver.ready();
     tracing::info!(%host, %boot, socket = %config.socket.display(), "guard-agent enforces");
-    let mut inputs = Inputs { from_link, calls };
+    let mut inputs = Inputs { from_link, calls, hashed };
     let ended = driver.run(events, &mut inputs, &mut shutdown).await;
     socket.abort();
     let reason = match &ended {

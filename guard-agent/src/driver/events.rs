@@ -24,7 +24,7 @@ impl<K: Kernel> Driver<K> {
         let KernelEvent { header, body } = event;
         match body {
             KernelBody::Held { key, action, deadline_ns } => {
-                self.held(&header, key, &action, deadline_ns);
+                self.held(&header, key, action, deadline_ns);
             }
             KernelBody::Blocked { key, action, reason } => {
                 self.blocked(&header, &key, *action, reason);
@@ -70,13 +70,24 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
-    fn held(&mut self, header: &Header, key: Box<ActionKey>, action: &Action, deadline_ns: u64) {
+    fn held(
+        &mut self,
+        header: &Header,
+        key: Box<ActionKey>,
+        action: Box<Action>,
+        deadline_ns: u64,
+    ) {
         self.know(header);
         let (hold, session) = (header.hold_id, header.session);
         let announcement = Announcement { hold, session, key, deadline_ns };
-        if self.parts.engine.announce(announcement) == Announced::Known {
-            return;
+        if self.parts.engine.announce(announcement) == Announced::Judge {
+            self.judge_with_content(header, action, deadline_ns);
         }
+    }
+
+    /// Lets the policy judge a hold that was announced.
+    pub(super) fn judge(&mut self, header: &Header, action: &Action, deadline_ns: u64) {
+        let (hold, session) = (header.hold_id, header.session);
         let (process, problem) = match self.parts.proc.brief(header) {
             Ok(process) => (process, None),
             Err(error) if error.is_gone() => return self.parts.engine.gone(hold),

@@ -8,6 +8,7 @@
 
 mod beforehand;
 mod calls;
+mod content;
 mod ending;
 mod events;
 mod handed;
@@ -22,6 +23,7 @@ mod tree;
 
 use crate::{
     clock,
+    content::{Contents, Hashed},
     context::Proc,
     decide::Decider,
     engine::{Command, Engine},
@@ -33,13 +35,14 @@ use crate::{
     socket::Call,
     spool::Spool,
 };
+use content::Unjudged;
 pub use ending::STOP_TIME_MAX;
 use ending::StopOrder;
 use guard_audit::Event;
 use guard_common::hold::ActionKey;
 use guard_model::{BootId, Coverage, HostId, SessionId};
 use losses::Losses;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc};
 use tree::Unknown;
 
@@ -97,6 +100,8 @@ pub struct Parts<K> {
     pub selectors: Selectors,
     /// `/proc`.
     pub proc: Proc,
+    /// Who hashes what is executed, if anybody wants to know it and the kernel does not tell.
+    pub contents: Option<Contents>,
     /// Evidence.
     pub spool: Spool,
     /// The controller, if there is one.
@@ -124,6 +129,8 @@ pub struct Inputs {
     pub from_link: mpsc::Receiver<FromLink>,
     /// From the local socket.
     pub calls: mpsc::Receiver<Call>,
+    /// From who hashes.
+    pub hashed: mpsc::Receiver<Hashed>,
 }
 
 /// Why the driver ended before it was asked to.
@@ -155,6 +162,8 @@ pub struct Driver<K> {
     scanned: u64,
     /// Holds whose task was seen to be gone. Its last record may still be in the ring buffer.
     suspects: Vec<u64>,
+    /// By the kernel's number of the hold.
+    unjudged: HashMap<u64, Unjudged>,
     /// Scans in which stopped tasks of sessions are still continued: see [`Driver::wake_strangers`].
     wakes: u32,
     order: Option<StopOrder>,
@@ -182,6 +191,7 @@ impl<K: Kernel> Driver<K> {
             scans: 0,
             scanned: 0,
             suspects: Vec::new(),
+            unjudged: HashMap::new(),
             wakes,
             order: None,
         }
@@ -264,6 +274,7 @@ impl<K: Kernel> Driver<K> {
                     }
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
+                Some(hashed) = inputs.hashed.recv() => self.hashed(hashed),
                 () = self.timer() => {}
                 _ = scan.tick() => self.scan(events),
                 () = &mut shutdown => {

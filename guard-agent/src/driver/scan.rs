@@ -21,6 +21,7 @@ impl<K: Kernel> Driver<K> {
     /// tree, and what was sent.
     pub(super) fn scan(&mut self, events: &mut impl EventStream) {
         self.scan_tasks();
+        self.give_up_on_contents(clock::boottime_ns());
         self.mend();
         if self.wakes > 0 {
             self.wakes -= 1;

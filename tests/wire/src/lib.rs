@@ -146,6 +146,10 @@ impl Job {
 pub const WITHOUT_BPF_LSM: &str =
     "a_kernel_without_the_bpf_lsm_is_refused_and_the_boot_parameter_named";
 
+/// The scenario of a VM whose kernel hashes otherwise than with SHA-256 (`ima_hash=`): in no other VM.
+pub const WITH_ANOTHER_HASH: &str =
+    "what_a_program_contains_is_known_where_the_kernel_hashes_otherwise";
+
 /// One line on the control port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

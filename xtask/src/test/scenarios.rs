@@ -12,7 +12,7 @@ use crate::{
     vm,
 };
 use anyhow::{Context as _, Result};
-use guard_vm_wire::{Job, Report, Task, WITHOUT_BPF_LSM};
+use guard_vm_wire::{Job, Report, Task, WITH_ANOTHER_HASH, WITHOUT_BPF_LSM};
 use std::{
     collections::VecDeque,
     fs,
@@ -33,6 +33,9 @@ const AT_ONCE: usize = 2;
 /// The kernel that is booted without the BPF LSM as well. Which LSMs start is decided by code that has
 /// been the same since 5.7, so one is enough.
 const WITHOUT_BPF_ON: Kernel = Kernel::V7_3;
+/// The kernel that is booted with another hash as well. What guard-agent does then is the same on all of them, and what
+/// makes it safe there is tried on each with the kernel's own hash.
+const ANOTHER_HASH_ON: Kernel = Kernel::V6_12;
 
 /// A VM to be run, and what its row is called.
 struct Run {
@@ -48,13 +51,18 @@ struct Run {
 pub(super) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let kernels =
         if arguments.kernel.is_empty() { Kernel::ALL.to_vec() } else { arguments.kernel.clone() };
-    let mut wanted = arguments.scenario.clone();
+    let mut names = arguments.scenario.clone();
     if arguments.is_only_bypass() {
-        wanted.extend(bypass::scenarios());
+        names.extend(bypass::scenarios());
     }
-    let all = wanted.is_empty();
-    let is_refusal = |name: &String| name == WITHOUT_BPF_LSM;
-    let (refusal, names): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_refusal);
+    let all = names.is_empty();
+    // These need a VM of their own.
+    let mut taken = |wanted: &str| {
+        let before = names.len();
+        names.retain(|name| name != wanted);
+        names.len() < before
+    };
+    let (refusal, another_hash) = (taken(WITHOUT_BPF_LSM), taken(WITH_ANOTHER_HASH));
     let built = build::everything(setup::for_build()?)?;
     let mut runs = Vec::new();
     if all || !names.is_empty() {
@@ -63,10 +71,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         }
     }
     // A name that was given counts, whatever the kernels; of all rows only what they ask for.
-    if !arguments.scenario.is_empty() && !refusal.is_empty()
-        || (all || !refusal.is_empty()) && kernels.contains(&WITHOUT_BPF_ON)
+    if !arguments.scenario.is_empty() && refusal
+        || (all || refusal) && kernels.contains(&WITHOUT_BPF_ON)
     {
         runs.push(without_bpf_lsm(setup::for_vm(WITHOUT_BPF_ON)?));
+    }
+    for &kernel in &kernels {
+        if another_hash && !arguments.kernel.is_empty()
+            || (all || another_hash) && kernel == ANOTHER_HASH_ON
+        {
+            runs.push(with_another_hash(kernel, setup::for_vm(kernel)?));
+        }
     }
     let (rows, tried): (Vec<_>, Vec<_>) = play(runs, &built).into_iter().unzip();
     if all || arguments.is_only_bypass() {
@@ -93,6 +108,14 @@ fn without_bpf_lsm(boot: setup::Boot) -> Run {
     let request = vm::Request { bpf_lsm: false, ..vm::Request::new(job) };
     let what = "VM without the BPF LSM".to_owned();
     Run { what, kernel: WITHOUT_BPF_ON, boot, request, folder: "vm-without-bpf-lsm".to_owned() }
+}
+
+/// Guard on a kernel whose IMA hashes otherwise.
+fn with_another_hash(kernel: Kernel, boot: setup::Boot) -> Run {
+    let job = Job::new(Task::Scenarios(vec![WITH_ANOTHER_HASH.to_owned()]), SCENARIOS_TIMEOUT_S);
+    let request = vm::Request { hashes_otherwise: true, ..vm::Request::new(job) };
+    let what = format!("VM with another hash on {kernel}");
+    Run { what, kernel, boot, request, folder: format!("vm-with-another-hash-{kernel}") }
 }
 
 /// Runs the VMs, [`AT_ONCE`] at a time, and returns their rows in the order given.

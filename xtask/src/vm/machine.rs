@@ -35,6 +35,8 @@ impl Machine {
         request: &Request,
     ) -> Result<Self> {
         let bpf = if request.bpf_lsm { ",bpf" } else { "" };
+        let hash = if request.hashes_otherwise { " ima_hash=sha1" } else { "" };
+        let parameters = format!("console=ttyS0 quiet panic=-1 lsm={LSMS}{bpf}{hash}");
         let mut qemu = Command::new("qemu-system-x86_64");
         if request.counts_instructions {
             // An idle CPU's clock jumps to its next timer: nobody waits, and nothing depends on this machine.
@@ -48,7 +50,7 @@ impl Machine {
             .arg(&boot.vmlinuz)
             .arg("-initrd")
             .arg(&boot.initramfs)
-            .args(["-append", &format!("console=ttyS0 quiet panic=-1 lsm={LSMS}{bpf}")])
+            .args(["-append", &parameters])
             .args(["-serial", &format!("file:{}", scratch.join(CONSOLE).display())]);
         // What a session writes to the root disk is gone with the VM.
         disk(&mut qemu, "root", &boot.root, "snapshot=on", ROOT_SERIAL);

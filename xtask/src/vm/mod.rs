@@ -105,6 +105,8 @@ pub(crate) struct Request {
     pub ui_port: Option<u16>,
     /// Whether the kernel starts with the BPF LSM; without, Guard has to refuse.
     pub bpf_lsm: bool,
+    /// Whether the kernel's IMA hashes with SHA-1, as some distributions' does, instead of with SHA-256.
+    pub hashes_otherwise: bool,
     /// One CPU, and a clock that counts its instructions: the same figures on every machine.
     pub counts_instructions: bool,
 }
@@ -119,6 +121,7 @@ impl Request {
             beside: None,
             ui_port: None,
             bpf_lsm: true,
+            hashes_otherwise: false,
             counts_instructions: false,
         }
     }

@@ -380,9 +380,7 @@ async fn the_loop_answers_events_and_stops_when_asked() {
     let bench = Bench::new();
     let (kernel, mut driver) = (bench.kernel, bench.driver);
     let (events, receiver) = mpsc::unbounded_channel();
-    let (_to_driver, from_link) = mpsc::channel(4);
-    let (_calls_in, calls) = crate::socket::calls();
-    let mut inputs = Inputs { from_link, calls };
+    let (mut inputs, _calls_in, _to_driver) = inputs();
     for hold in 1..=300 {
         events.send(held(77, hold, "/fine")).unwrap();
     }
@@ -403,9 +401,7 @@ async fn the_loop_answers_events_and_stops_when_asked() {
 async fn the_end_of_events_is_an_error_and_not_a_silent_idle() {
     let mut driver = Bench::new().driver;
     let (_, receiver) = mpsc::unbounded_channel();
-    let (_to_driver, from_link) = mpsc::channel(4);
-    let (_calls_in, calls) = crate::socket::calls();
-    let mut inputs = Inputs { from_link, calls };
+    let (mut inputs, _calls_in, _to_driver) = inputs();
     let ended = driver.run(&mut FakeEvents(receiver), &mut inputs, std::future::pending()).await;
     assert!(matches!(ended, Err(DriverError::EventsEnded)));
     driver.stop("test").close();

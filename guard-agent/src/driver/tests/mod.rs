@@ -1,5 +1,6 @@
 //! A driver with a fake kernel, in a folder of its own.
 
+mod content;
 mod flows;
 mod survival;
 
@@ -221,7 +222,16 @@ impl Bench {
     }
 
     fn in_folder(folder: tempfile::TempDir, kernel: FakeKernel) -> Self {
-        let source = PolicySource { file: "test.cedar".into(), text: POLICY.into() };
+        Self::with(folder, kernel, POLICY, None)
+    }
+
+    fn with(
+        folder: tempfile::TempDir,
+        kernel: FakeKernel,
+        policy: &str,
+        contents: Option<Contents>,
+    ) -> Self {
+        let source = PolicySource { file: "test.cedar".into(), text: policy.into() };
         let policy = Arc::new(Policy::load(&[source]).unwrap());
         let (to_link, said) = mpsc::channel(64);
         let link = Some(LinkHandle { to_link, reset: Arc::new(Notify::new()) });
@@ -234,6 +244,7 @@ impl Bench {
             sessions: Sessions::new(HOST, BOOT),
             selectors: Selectors::default(),
             proc: Proc::default(),
+            contents,
             spool: Spool::open(&spool).unwrap(),
             link,
             coverage: vec![],
@@ -293,6 +304,15 @@ impl Bench {
         let records = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         (records, self.folder)
     }
+}
+
+/// What comes from elsewhere than the kernel, and who may send it.
+fn inputs() -> (Inputs, mpsc::Sender<Call>, mpsc::Sender<FromLink>) {
+    let (to_driver, from_link) = mpsc::channel(8);
+    let (calls_in, calls) = mpsc::channel(8);
+    // Nobody hashes.
+    let (_, hashed) = mpsc::channel(1);
+    (Inputs { from_link, calls, hashed }, calls_in, to_driver)
 }
 
 fn key() -> ActionKey {

@@ -7,12 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-fn inputs() -> (Inputs, mpsc::Sender<Call>, mpsc::Sender<FromLink>) {
-    let (to_driver, from_link) = mpsc::channel(8);
-    let (calls_in, calls) = mpsc::channel(8);
-    (Inputs { from_link, calls }, calls_in, to_driver)
-}
-
 /// A call of this very process, with another user id.
 fn call(uid: u32, request: Request) -> (Call, oneshot::Receiver<Reply>) {
     let (reply, answer) = oneshot::channel();

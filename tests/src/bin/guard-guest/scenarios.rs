@@ -27,11 +27,14 @@ use crate::{Trouble, scenario::Stage};
 type Play = fn(&mut Stage) -> Result<(), Trouble>;
 
 /// Those that are played only where they are named: each load of all programs takes a minute under emulation
-/// on a busy machine, and this one needs three.
-pub(crate) const ON_REQUEST: &[(&str, Play)] = &[(
-    "nothing_passes_and_no_session_ends_by_an_upgrade_to_another_abi_and_back",
-    survival::upgraded,
-)];
+/// on a busy machine, and the first needs three; the other needs a VM of its own.
+pub(crate) const ON_REQUEST: &[(&str, Play)] = &[
+    (
+        "nothing_passes_and_no_session_ends_by_an_upgrade_to_another_abi_and_back",
+        survival::upgraded,
+    ),
+    (guard_vm_wire::WITH_ANOTHER_HASH, content::pinned_by_agent),
+];
 
 /// All that every run plays, cheap ones first; those that restart Guard last.
 pub(crate) const ALL: &[(&str, Play)] = &[
