@@ -93,7 +93,7 @@ pub(crate) fn coverage(all: &[Coverage]) -> String {
     let row = |one: &Coverage| {
         let state = match one.state {
             CoverageState::Enforced => "enforced",
-            CoverageState::Degraded => "DEGRADED",
+            CoverageState::Degraded => "degraded",
             CoverageState::Absent => "ABSENT",
         };
         [format!("  {}", one.action), one.hook.clone(), state.to_owned(), one.reason.clone()]

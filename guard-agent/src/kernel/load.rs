@@ -14,6 +14,7 @@ use super::{
     prototype::Prototypes,
     quirk::loses_task_storage,
     ring::EventSource,
+    unseen,
     wire::Wire,
 };
 use aya::{
@@ -192,6 +193,7 @@ pub(super) fn load(config: &EbpfConfig) -> Result<(Ebpf, EventSource, Vec<Covera
     let events = EventSource::new(map("EVENTS")?)?;
     let keeper = Keeper::open(root, generation, &place.all(), PROGRAMS.iter().map(|s| s.program));
     let keeper = keeper.map_err(&failed)?;
+    unseen::tell(&mut coverage, &release());
     if !seat.protects() {
         tracing::warn!("self-protection is off: other processes can change what enforces");
         unprotected(&mut coverage);

@@ -15,6 +15,7 @@ mod prototype;
 mod quirk;
 mod ring;
 mod sys;
+mod unseen;
 mod wire;
 
 pub use convert::{action_name, action_of_kind};

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 const START: (u32, &str) = (3, "Start");
 const STOP: (u32, &str) = (4, "Stop");
 
-/// guard-agent or the controller started. Something that is not enforced raises the severity.
+/// guard-agent or the controller started. Something that is not enforced raises the severity; that a program does not see
+/// everything is so on every kernel.
 pub(super) fn started(
     base: Base,
     component: &str,
@@ -21,8 +22,12 @@ pub(super) fn started(
     kernel: &str,
     coverage: &[Coverage],
 ) -> OcsfEvent {
-    let gaps = coverage.iter().filter(|row| row.state != CoverageState::Enforced).count();
-    let severity = if gaps == 0 { Severity::Informational } else { Severity::Medium };
+    let has = |state| coverage.iter().any(|row| row.state == state);
+    let severity = match () {
+        () if has(CoverageState::Absent) => Severity::Medium,
+        () if has(CoverageState::Degraded) => Severity::Low,
+        () => Severity::Informational,
+    };
     let app = json!({ "name": component, "version": version, "vendor_name": "Guard" });
     base.event(Class::LIFECYCLE, START, Disposition::OBSERVED)
         .with("app", app)

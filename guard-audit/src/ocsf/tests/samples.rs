@@ -338,6 +338,7 @@ pub(crate) fn events() -> Vec<Event> {
     let mut all = vec![
         started(CoverageState::Enforced),
         started(CoverageState::Absent),
+        started(CoverageState::Degraded),
         Event::Heartbeat { counters: [("holds".to_owned(), 4)].into(), pending_holds: 2 },
         Event::Lost { counter: "events_lost".into(), count: u64::MAX },
         Event::SessionStarted { info: info() },

@@ -5,6 +5,7 @@ mod budget;
 mod code;
 mod content;
 mod control;
+mod coverage;
 mod exec;
 mod failure;
 mod guardian;
@@ -95,6 +96,7 @@ pub(crate) const ALL: &[(&str, Play)] = &[
     ("every_approved_use_of_the_kernel_itself_is_done", powers::approved),
     ("every_unlisted_way_to_an_address_is_held", network::denied),
     ("loopback_and_socket_pairs_need_nobody", network::plain),
+    ("what_an_attached_program_does_not_see_is_told_as_degraded", coverage::told),
     ("what_a_permitted_address_is_sent_is_evidence_by_the_minute", network::sums),
     ("addresses_beyond_what_is_counted_are_a_loss_that_is_told", network::many),
     ("code_that_the_session_wrote_is_held_however_it_is_loaded", code::mapped),
