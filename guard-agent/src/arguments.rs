@@ -66,6 +66,10 @@ pub(crate) struct Args {
     /// lists maps, or a debugger of guard-agent.
     #[arg(long)]
     pub(crate) danger_no_self_protection: bool,
+    /// Enforce what can be enforced where this kernel refuses a program that the policy needs; the log and the coverage say
+    /// which. Without this such a host is refused.
+    #[arg(long)]
+    pub(crate) danger_enforce_in_part: bool,
     /// Tests only: pin the programs as if they were of this ABI version.
     #[arg(long, hide = true, value_name = "N")]
     pub(crate) danger_pin_version: Option<u32>,

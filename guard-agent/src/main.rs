@@ -91,6 +91,7 @@ fn config(args: Args) -> Result<Config> {
             danger_no_self_protection: args.danger_no_self_protection,
             danger_pin_version: args.danger_pin_version,
         },
+        danger_enforce_in_part: args.danger_enforce_in_part,
     })
 }
 

@@ -53,6 +53,9 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 /// Where the compiled eBPF object is by convention.
 pub const OBJECT_DEFAULT: &str = "/usr/lib/guard/guard-ebpf.o";
 
+/// What every policy is about. Where no program at all is attached for one of these, nothing is enforced.
+const INDISPENSABLE: [&str; 3] = ["exec", "open", "connect"];
+
 /// A controller.
 #[derive(Clone)]
 pub struct ControllerConfig {
@@ -79,6 +82,8 @@ pub struct Config {
     pub selectors: Selectors,
     /// What to load into the kernel.
     pub ebpf: EbpfConfig,
+    /// Go on where the policy decides on an action of which this host does not see everything.
+    pub danger_enforce_in_part: bool,
 }
 
 impl Config {
@@ -101,7 +106,18 @@ pub enum AgentError {
     )]
     Uncovered {
         /// The action.
-        action: &'static str,
+        action: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The policy decides on an action that is enforced in part only.
+    #[error(
+        "`{action}` cannot be enforced in full on this host, and the policy decides on it: {reason}. To enforce the rest \
+         all the same, start with --danger-enforce-in-part, or permit `{action}` without conditions"
+    )]
+    InPart {
+        /// The action.
+        action: String,
         /// What the kernel said.
         reason: String,
     },
@@ -172,7 +188,7 @@ impl AgentError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Load(_) | Self::Uncovered { .. } => 3,
+            Self::Load(_) | Self::Uncovered { .. } | Self::InPart { .. } => 3,
             _ => 1,
         }
     }
@@ -270,7 +286,7 @@ pub async fn run_with<K: Kernel>(
     beside: Handle,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    require_coverage(&coverage)?;
+    require_coverage(&coverage, &config.policy, config.danger_enforce_in_part)?;
     tokio::pin!(shutdown);
     let facts = Facts::read()?;
     let identity = tokio::select! {
@@ -352,23 +368,37 @@ pub async fn run_with<K: Kernel>(
     Ok(())
 }
 
-/// Refuses where no program at all enforces one of the actions: to a session, everything of that
-/// kind would be allowed without a trace. One program of several that is absent is said aloud, and
-/// to everybody who asks for the coverage.
-fn require_coverage(coverage: &[Coverage]) -> Result<(), AgentError> {
-    for action in ["exec", "open", "connect"] {
-        let is_absent = |row: &&Coverage| row.state == CoverageState::Absent;
+/// Refuses where the policy decides on an action that this host does not see in full: to a session, some of that kind
+/// would be allowed without a trace. With `in_part` that is said aloud, and to everybody who asks for the coverage; but what
+/// every policy is about must be seen at all.
+fn require_coverage(
+    coverage: &[Coverage],
+    policy: &Policy,
+    in_part: bool,
+) -> Result<(), AgentError> {
+    let mut actions: Vec<&str> = coverage.iter().map(|row| row.action.as_str()).collect();
+    actions.extend(INDISPENSABLE);
+    actions.sort_unstable();
+    actions.dedup();
+    for action in actions {
         let rows = coverage.iter().filter(|row| row.action == action);
-        let absent: Vec<_> = rows.clone().filter(is_absent).collect();
-        let reasons = absent.iter().map(|row| format!("{}: {}", row.hook, row.reason));
-        let reason = reasons.collect::<Vec<_>>().join("; ");
-        if absent.len() == rows.count() {
-            let reason = if reason.is_empty() { "no program for it".to_owned() } else { reason };
+        let absent: Vec<_> =
+            rows.clone().filter(|row| row.state == CoverageState::Absent).collect();
+        let reasons: Vec<_> =
+            absent.iter().map(|row| format!("{}: {}", row.hook, row.reason)).collect();
+        let reason =
+            if reasons.is_empty() { "no program for it".to_owned() } else { reasons.join("; ") };
+        let action = action.to_owned();
+        if INDISPENSABLE.contains(&action.as_str()) && absent.len() == rows.count() {
             return Err(AgentError::Uncovered { action, reason });
         }
-        if !absent.is_empty() {
-            tracing::error!(action, reason, "enforced in part only");
+        if absent.is_empty() {
+            continue;
         }
+        if policy.decides_on(&action) && !in_part {
+            return Err(AgentError::InPart { action, reason });
+        }
+        tracing::error!(action, reason, "not enforced in full");
     }
     Ok(())
 }
@@ -438,6 +468,12 @@ fn file(verb: &'static str, path: &Path, source: io::Error) -> AgentError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guard_policy::PolicySource;
+
+    fn policy(text: &str) -> Policy {
+        let source = PolicySource { file: "test.cedar".into(), text: text.into() };
+        Policy::load(&[source]).unwrap()
+    }
 
     fn row(action: &str, hook: &str, state: CoverageState) -> Coverage {
         Coverage { action: action.into(), hook: hook.into(), state, reason: "refused".into() }
@@ -452,13 +488,41 @@ mod tests {
             row("open", "path_mknod", Absent),
             row("connect", "socket_connect", Enforced),
         ];
-        require_coverage(&coverage).unwrap();
+        let says_yes = policy("permit (principal, action, resource);");
+        require_coverage(&coverage, &says_yes, false).unwrap();
         coverage[3].state = Absent;
-        let error = require_coverage(&coverage).unwrap_err();
+        let error = require_coverage(&coverage, &says_yes, true).unwrap_err();
         assert!(error.to_string().contains("`connect`"), "{error}");
         assert!(error.to_string().contains("socket_connect: refused"), "{error}");
         assert_eq!(error.exit_code(), 3);
-        assert!(require_coverage(&[]).is_err());
+        assert!(require_coverage(&[], &says_yes, true).is_err());
+    }
+
+    #[test]
+    fn a_policy_that_decides_on_what_is_not_seen_in_full_is_refused_by_name_unless_that_is_asked_for()
+     {
+        use CoverageState::{Absent, Degraded, Enforced};
+        let coverage = [
+            row("exec", "bprm_check_security", Enforced),
+            row("open", "file_open", Enforced),
+            row("connect", "socket_connect", Degraded),
+            row("mount", "sb_mount", Enforced),
+            row("mount", "move_mount", Absent),
+            row("self_protection", "bpf_map", Absent),
+            row("lineage", "sched_process_exit", Absent),
+        ];
+        let forbids = "permit (principal, action, resource);
+             forbid (principal, action == Guard::Action::\"mount\", resource);";
+        for needs in [policy(forbids), Policy::default_policy()] {
+            let error = require_coverage(&coverage, &needs, false).unwrap_err();
+            assert!(error.to_string().contains("`mount`"), "{error}");
+            assert!(error.to_string().contains("move_mount: refused"), "{error}");
+            assert!(error.to_string().contains("--danger-enforce-in-part"), "{error}");
+            assert_eq!(error.exit_code(), 3);
+            require_coverage(&coverage, &needs, true).unwrap();
+        }
+        let says_yes = policy("permit (principal, action, resource);");
+        require_coverage(&coverage, &says_yes, false).unwrap();
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub(crate) struct Up {
     /// run`: program=PATH,as=NAME, uid=N,as=NAME or cgroup=PATH,as=NAME (repeatable).
     #[arg(long, value_name = "WHAT,as=NAME")]
     select: Vec<Selector>,
+    /// Enforce what can be enforced where this kernel refuses a program that the policy needs. Without this such a machine is
+    /// refused.
+    #[arg(long)]
+    danger_enforce_in_part: bool,
     /// Longest hold, seconds; the policy may ask for less.
     #[arg(long, value_name = "S", default_value_t = 600,
         value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -236,6 +240,7 @@ impl Up {
                 danger_no_self_protection: false,
                 danger_pin_version: None,
             },
+            danger_enforce_in_part: self.danger_enforce_in_part,
         })
     }
 

@@ -7,7 +7,7 @@ use crate::{
     names::NAMES,
     other::OtherNames,
 };
-use cedar_policy::{Decision, PolicyId, Response};
+use cedar_policy::{Decision, Effect, PolicyId, PrincipalConstraint, ResourceConstraint, Response};
 use guard_model::{
     Action, DecisionTerms, Endpoint, FileRef, PolicyStatement, ProcessContext, SessionInfo,
 };
@@ -165,6 +165,21 @@ impl Policy {
     #[must_use]
     pub fn reads_content(&self) -> bool {
         self.reads_content
+    }
+
+    /// Whether the policy may say anything but yes to an action of this name (`mount`, `exec`, …). A host that does not see
+    /// all of them cannot enforce such a policy. False for what is no action's name.
+    #[must_use]
+    pub fn decides_on(&self, action: &str) -> bool {
+        let Some(action) = NAMES.known_action(action) else { return false };
+        let says_yes_always = |policy: &cedar_policy::Policy| {
+            policy.effect() == Effect::Permit
+                && policy.principal_constraint() == PrincipalConstraint::Any
+                && policy.resource_constraint() == ResourceConstraint::Any
+                && policy.as_ref().non_scope_constraints().is_none()
+        };
+        self.sets.forbids(action).policies().next().is_some()
+            || !self.sets.of(action).policies().any(says_yes_always)
     }
 
     /// Cedar skips a statement that fails to evaluate; Guard denies: it could have been a forbid.

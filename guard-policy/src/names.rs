@@ -54,6 +54,11 @@ impl Names {
         let known = self.actions.get(name).cloned();
         known.unwrap_or_else(|| uid(&type_name("Action"), name))
     }
+
+    /// The uid of an action of this name, if there is one.
+    pub(crate) fn known_action(&self, name: &str) -> Option<&EntityUid> {
+        self.actions.get(name)
+    }
 }
 
 /// The names of all actions of sessions.

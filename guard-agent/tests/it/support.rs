@@ -228,6 +228,7 @@ impl Agent {
                 danger_no_self_protection: false,
                 danger_pin_version: None,
             },
+            danger_enforce_in_part: false,
         };
         let (sender, receiver) = mpsc::unbounded_channel();
         kernel.0.lock().unwrap().events = Some(sender);

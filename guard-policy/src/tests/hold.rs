@@ -187,6 +187,26 @@ fn content_is_what_the_policy_says_and_where_it_is_unknown_a_person_decides() {
 }
 
 #[test]
+fn a_policy_decides_on_every_action_but_those_that_it_always_permits() {
+    let permits = load("permit (principal, action, resource);");
+    assert!(!permits.decides_on("mount") && !permits.decides_on("exec"));
+    let permits = load("permit (principal, action == Guard::Action::\"mount\", resource);");
+    assert!(!permits.decides_on("mount") && permits.decides_on("exec"));
+    for text in [
+        "permit (principal, action == Guard::Action::\"mount\", resource) when { context.exe == \"/bin/mount\" };",
+        "permit (principal, action == Guard::Action::\"exec\", resource);",
+        "permit (principal, action, resource);
+         forbid (principal, action in Guard::Action::\"system\", resource) when { context.exe == \"/bin/sh\" };",
+        "permit (principal, action, resource); forbid (principal in Guard::Role::\"bots\", action, resource);",
+    ] {
+        assert!(load(text).decides_on("mount"), "{text}");
+    }
+    assert!(Policy::default_policy().decides_on("mount"));
+    // Rows of coverage that are no actions.
+    assert!(!Policy::default_policy().decides_on("self_protection"));
+}
+
+#[test]
 fn arguments_are_given_in_order_joined_by_a_space() {
     let policy = load(
         "@id(\"x\") permit (principal, action == Guard::Action::\"exec\", resource) when {
