@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::{
     clock,
-    content::{Hashed, Wanted},
+    content::{Contents, Hashed, Wanted},
     kernel::Kernel,
 };
 use guard_common::event::Header;
@@ -34,11 +34,11 @@ impl<K: Kernel> Driver<K> {
         if self.unjudged.contains_key(&hold) {
             return;
         }
-        let wanted = Wanted::of(&self.parts.proc, hold, header, &action);
-        let is_asked = match (&self.parts.contents, wanted) {
-            (Some(contents), Some(wanted)) => contents.ask(wanted),
-            _ => false,
+        let ask = |contents: &Contents| {
+            let wanted = Wanted::of(&self.parts.proc, hold, header, &action);
+            wanted.is_some_and(|wanted| contents.ask(wanted))
         };
+        let is_asked = self.parts.contents.as_ref().is_some_and(ask);
         if !is_asked {
             return self.judge(header, &action, deadline_ns);
         }
