@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Write all evidence that this host still has to stdout as NDJSON, and exit.
     #[arg(long)]
     pub(crate) export_evidence: bool,
+    /// With --export-evidence: only what the last boot has after the record of this sequence.
+    #[arg(long, value_name = "SEQUENCE", requires = "export_evidence")]
+    pub(crate) after: Option<u64>,
     /// Hash (SHA-256) every program that a session executes, for evidence and approvers; a policy that reads
     /// `context.sha256` has it done anyway. The kernel reads the whole file at each exec.
     #[arg(long)]

@@ -12,7 +12,7 @@ use guard_agent::{
     spool::read::export,
 };
 use guard_policy::{Policy, PolicySource};
-use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fs, io::BufWriter, path::PathBuf, process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
@@ -41,7 +41,8 @@ fn start(args: Args) -> Result<()> {
         return Ok(());
     }
     if args.export_evidence {
-        export(&args.state.join("spool"), &mut std::io::stdout().lock())?;
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        export(&args.state.join("spool"), args.after, &mut out)?;
         return Ok(());
     }
     let config = config(args)?;

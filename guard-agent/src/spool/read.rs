@@ -222,33 +222,46 @@ impl SegmentReader {
     }
 }
 
-/// Writes all records that the spool in `root` has as NDJSON, oldest first, and says how many.
-/// Works beside a running guard-agent; its half-written last record is left out.
+/// Writes the records that the spool in `root` has as NDJSON, oldest first, and says how many. `after`: of the last boot only,
+/// and only what follows the record of this sequence. Works beside a running guard-agent; its half-written last record is
+/// left out.
 ///
 /// # Errors
 /// The spool cannot be read, or `out` not written.
-pub fn export(root: &Path, out: &mut dyn Write) -> Result<u64, SpoolError> {
-    let mut count = 0;
-    for log in super::disk::list(root)? {
-        for segment in &log.segments {
+pub fn export(root: &Path, after: Option<u64>, out: &mut dyn Write) -> Result<u64, SpoolError> {
+    let mut logs = super::disk::list(root)?;
+    if after.is_some() {
+        logs.drain(..logs.len().saturating_sub(1));
+    }
+    let (after, mut count) = (after.unwrap_or(0), 0);
+    for log in logs {
+        for (at, segment) in log.segments.iter().enumerate() {
+            let next = log.segments.get(at + 1);
+            if next.is_some_and(|next| next.first <= after.saturating_add(1)) {
+                continue;
+            }
             let path = segment_path(&log.path, segment.first);
             let mut file = SegmentReader::open(&path, 0, segment.bytes)?;
+            let mut sequence = segment.first;
             loop {
                 let json = match file.peek() {
                     Ok(Some(json)) => json,
                     Ok(None) => break,
                     // The record that is being written now.
-                    Err(SpoolError::Damaged { .. }) if Some(segment) == log.segments.last() => {
-                        break;
-                    }
+                    Err(SpoolError::Damaged { .. }) if next.is_none() => break,
                     Err(error) => return Err(error),
                 };
                 file.advance();
-                write_line(out, &json).map_err(|source| SpoolError::io("export", &path, source))?;
-                count += 1;
+                if sequence > after {
+                    write_line(out, &json)
+                        .map_err(|source| SpoolError::io("export", &path, source))?;
+                    count += 1;
+                }
+                sequence += 1;
             }
         }
     }
+    out.flush().map_err(|source| SpoolError::io("export", root, source))?;
     Ok(count)
 }
 

@@ -37,8 +37,12 @@ fn write(config: &SpoolConfig, count: u64) {
 }
 
 fn exported(root: &Path) -> Vec<Record> {
+    exported_after(root, None)
+}
+
+fn exported_after(root: &Path, after: Option<u64>) -> Vec<Record> {
     let mut out = Vec::new();
-    let count = read::export(root, &mut out).unwrap();
+    let count = read::export(root, after, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let records: Vec<Record> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -62,6 +66,21 @@ fn the_sequence_goes_on_after_a_restart_and_starts_again_in_a_new_boot() {
     write(&config(directory.path(), 7), 2);
     write(&config(directory.path(), 8), 2);
     assert_eq!(sequences(directory.path()), [1, 2, 3, 4, 5, 1, 2]);
+}
+
+#[test]
+fn what_follows_a_record_of_the_last_boot_is_exported_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(exported_after(directory.path(), Some(0)), []);
+    write(&config(directory.path(), 7), 9);
+    for _ in 0..3 {
+        write(&config(directory.path(), 8), 2);
+    }
+    for after in 0..=7 {
+        let left = exported_after(directory.path(), Some(after));
+        let left: Vec<u64> = left.iter().map(|record| record.sequence).collect();
+        assert_eq!(left, (after + 1..=6).collect::<Vec<_>>(), "after {after}");
+    }
 }
 
 #[test]

@@ -251,7 +251,7 @@ impl Agent {
         self.stop.send(()).unwrap();
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
         let mut out = Vec::new();
-        export(&self.state.join("spool"), &mut out).unwrap();
+        export(&self.state.join("spool"), None, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

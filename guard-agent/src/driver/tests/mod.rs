@@ -299,7 +299,7 @@ impl Bench {
     fn end(self) -> (Vec<Record>, tempfile::TempDir) {
         self.driver.stop("test").close();
         let mut out = Vec::new();
-        export(&self.folder.path().join("spool"), &mut out).unwrap();
+        export(&self.folder.path().join("spool"), None, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let records = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         (records, self.folder)

@@ -424,8 +424,13 @@ fn tail(name: &str) -> String {
 
 /// All evidence that guard-agent has, as NDJSON.
 pub(crate) fn agent_evidence() -> String {
+    agent_evidence_after(0)
+}
+
+/// What of it follows the record of this sequence.
+pub(crate) fn agent_evidence_after(sequence: u64) -> String {
     let output = Command::new("/usr/local/bin/guard-agent")
-        .args(["--export-evidence", "--state", AGENT_STATE])
+        .args(["--export-evidence", "--state", AGENT_STATE, "--after", &sequence.to_string()])
         .stdin(Stdio::null())
         .output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
