@@ -39,6 +39,9 @@ pub const TO_LINK_MAX: usize = 2 * guard_common::hold::HOLDS_MAX as usize;
 pub const FROM_LINK_MAX: usize = 256;
 /// Messages in the stream's own buffer.
 const STREAM_BUFFER: usize = 4;
+/// How long new evidence waits on this host for what follows it: each batch costs the controller a write to its disk, and
+/// whatever a session does leaves several records one after the other. A hold waits for none of it.
+const GATHER_TIME: Duration = Duration::from_millis(100);
 /// Longest wait for `Welcome`, and for a certificate.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -202,7 +205,7 @@ impl Link {
         tokio::select! {
             ended = listen(&mut inbound, &self.verifier, &self.to_driver, &acks, &window) => ended,
             ended = talk(&mut self.from_driver, &stream) => ended,
-            ended = replay(spool, &stream, &window) => ended,
+            ended = replay(spool, &stream, &window, GATHER_TIME) => ended,
             () = self.reset.notified() => Err(LinkError::Behind),
             () = tokio::time::sleep(renew_in) => Ok(()),
         }
@@ -333,15 +336,17 @@ async fn talk(
     std::future::pending().await
 }
 
-/// The evidence that the controller does not have.
+/// The evidence that the controller does not have; what is new waits for `gather`.
 async fn replay(
     spool: &mut Reader,
     stream: &mpsc::Sender<v1::FromHost>,
     window: &Window,
+    gather: Duration,
 ) -> Result<(), LinkError> {
     loop {
         let Some(batch) = spool.next(BATCH_BYTES)? else {
             if spool.wait().await {
+                tokio::time::sleep(gather).await;
                 continue;
             }
             // The writer has stopped: there is nothing more to send, but decisions may still come.

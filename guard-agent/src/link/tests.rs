@@ -20,17 +20,25 @@ const SOON: Duration = Duration::from_secs(20);
 /// What does not come within this does not come.
 const NOTHING: Duration = Duration::from_millis(200);
 
-fn flooded(root: &Path) -> Spool {
+fn spool(root: &Path) -> Spool {
     let config = SpoolConfig {
         root: root.to_owned(),
         limit_bytes: LIMIT_DEFAULT,
         host: HostId(Uuid::from_u128(1)),
         boot: BootId(Uuid::from_u128(2)),
     };
-    let spool = Spool::open(&config).unwrap();
+    Spool::open(&config).unwrap()
+}
+
+fn record(spool: &Spool, number: u64) {
+    let event = Event::Heartbeat { counters: Default::default(), pending_holds: number };
+    spool.record(1, 1, None, event);
+}
+
+fn flooded(root: &Path) -> Spool {
+    let spool = spool(root);
     for number in 0..FLOOD {
-        let event = Event::Heartbeat { counters: Default::default(), pending_holds: number };
-        spool.record(1, 1, None, event);
+        record(&spool, number);
     }
     spool
 }
@@ -52,7 +60,7 @@ async fn a_hold_overtakes_all_evidence_but_a_few_small_batches() {
     let (driver, mut from_driver) = mpsc::channel(1);
     let window = Window::default();
     let holds = talk(&mut from_driver, &stream);
-    let flood = replay(&mut reader, &stream, &window);
+    let flood = replay(&mut reader, &stream, &window, GATHER_TIME);
     let check = async {
         let mut records = 0;
         for _ in 0..BATCHES_MAX {
@@ -76,6 +84,33 @@ async fn a_hold_overtakes_all_evidence_but_a_few_small_batches() {
     tokio::select! {
         ended = holds => panic!("{ended:?}"),
         ended = flood => panic!("{ended:?}"),
+        () = check => {}
+    }
+}
+
+#[tokio::test]
+async fn records_one_after_the_other_travel_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = spool(directory.path());
+    let mut reader = spool.reader();
+    let (stream, mut sent) = mpsc::channel(8);
+    let window = Window::default();
+    let sending = replay(&mut reader, &stream, &window, 10 * GATHER_TIME);
+    let check = async {
+        // Until it waits: what is there at the start is a backlog, which nothing follows.
+        tokio::task::yield_now().await;
+        for number in 0..5 {
+            record(&spool, number);
+            while !spool.is_written() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            tokio::task::yield_now().await;
+        }
+        let first = timeout(SOON, sent.recv()).await.unwrap().unwrap();
+        assert_eq!(evidence(first).unwrap().0, 5);
+    };
+    tokio::select! {
+        ended = sending => panic!("{ended:?}"),
         () = check => {}
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     guard::{self, Guard, Ring},
     ports::Ports,
     scenarios,
-    system::boot_ns,
+    system::{self, boot_ns},
     took_ms,
 };
 use guard_vm_wire::Report;
@@ -55,6 +55,7 @@ pub(crate) struct Running {
 
 /// Plays the named scenarios, or all of them.
 pub(crate) fn run_all(ports: &mut Ports, names: &[String]) -> Result<(), Trouble> {
+    system::keep_state_in_memory()?;
     let mut stage = Stage::set_up(ports, Ring::Small)?;
     let mut failed = 0;
     let is_named = |name: &str| names.iter().any(|wanted| wanted == name);
@@ -115,7 +116,7 @@ impl Stage {
         let policy = Path::new(POLICY_FILE);
         fs::write(policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
         let guard = Guard::start_with(Some(policy), ring)?;
-        ports.report(&Report::Ready { after_ms: crate::system::uptime_ms(), sign_in: None });
+        ports.report(&Report::Ready { after_ms: system::uptime_ms(), sign_in: None });
         Ok(Self { guard })
     }
 
