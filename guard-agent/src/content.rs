@@ -19,7 +19,7 @@ use guard_model::{Action, FileRef};
 use nix::{
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
     sys::{
-        stat::{SFlag, fstat, major, minor},
+        stat::{SFlag, fstat},
         statfs::{
             EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
         },
@@ -52,8 +52,6 @@ pub const QUEUE_MAX: usize = 256;
 /// the number of the one above; not FUSE, whose server can give another content at each look; not what servers or other
 /// hosts write to.
 const OWN: [FsType; 4] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC];
-/// Read at a time.
-const CHUNK: usize = 64 << 10;
 
 /// A program whose content is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,14 +81,15 @@ pub struct Contents {
 impl Wanted {
     /// What `action` of the task in `header` executes, if its content is not known and could be.
     #[must_use]
-    pub fn of(proc: &Proc, hold: u64, header: &Header, action: &Action) -> Option<Self> {
+    pub fn of(proc: &Proc, header: &Header, action: &Action) -> Option<Self> {
         let Action::Exec { program, unnamed: false, loader: false, .. } = action else {
             return None;
         };
         if program.sha256.is_some() || program.file.path_error.is_some() {
             return None;
         }
-        Some(Self { hold, root: proc.task(header).join("root"), file: program.file.clone() })
+        let root = proc.task(header).join("root");
+        Some(Self { hold: header.hold_id, root, file: program.file.clone() })
     }
 }
 
@@ -137,22 +136,13 @@ fn serve(requests: &Mutex<Receiver<Wanted>>, answers: &mpsc::Sender<Hashed>) {
 
 /// The SHA-256 of `file`, whose path is seen from `root`.
 fn sha256(root: &Path, file: &FileRef) -> Result<String, String> {
-    let mut content = open(root, file)?;
-    let (mut hash, mut left) = (Sha256::new(), CONTENT_MAX + 1);
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let read = match content.read(&mut chunk) {
-            Ok(0) => return Ok(hex::encode(hash.finalize())),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.to_string()),
-        };
-        // It may grow meanwhile.
-        left = left.saturating_sub(read as u64);
-        if left == 0 {
-            return Err(too_long());
-        }
-        hash.update(chunk.get(..read).unwrap_or_default());
+    // It may grow meanwhile.
+    let mut content = open(root, file)?.take(CONTENT_MAX + 1);
+    let mut hash = Sha256::new();
+    match io::copy(&mut content, &mut hash) {
+        Ok(bytes) if bytes > CONTENT_MAX => Err(too_long()),
+        Ok(_) => Ok(hex::encode(hash.finalize())),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -165,8 +155,7 @@ fn open(root: &Path, file: &FileRef) -> Result<File, String> {
     let path = OsStr::from_bytes(file.path.as_bytes());
     let found: OwnedFd = openat2(&root, path, how).map_err(say)?;
     let stat = fstat(&found).map_err(say)?;
-    let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
-    let dev = kernel_dev(narrow(major(stat.st_dev)), narrow(minor(stat.st_dev)));
+    let dev = kernel_dev(libc::major(stat.st_dev), libc::minor(stat.st_dev));
     if (dev, stat.st_ino) != (file.dev, file.ino) {
         return Err(
             "another file has its path, or a file system that numbers files otherwise".into()
@@ -210,10 +199,7 @@ mod tests {
         FileRef {
             path: seen_as.into(),
             path_error: None,
-            dev: kernel_dev(
-                u32::try_from(major(meta.dev())).unwrap(),
-                u32::try_from(minor(meta.dev())).unwrap(),
-            ),
+            dev: kernel_dev(libc::major(meta.dev()), libc::minor(meta.dev())),
             ino: meta.ino(),
             generation: 0,
             owner_uid: 0,

@@ -35,7 +35,7 @@ impl<K: Kernel> Driver<K> {
             return;
         }
         let ask = |contents: &Contents| {
-            let wanted = Wanted::of(&self.parts.proc, hold, header, &action);
+            let wanted = Wanted::of(&self.parts.proc, header, &action);
             wanted.is_some_and(|wanted| contents.ask(wanted))
         };
         let is_asked = self.parts.contents.as_ref().is_some_and(ask);

@@ -7,12 +7,24 @@ const KEPT_SINCE_6_12: u32 = 117;
 /// 7.3.4. It is a mend that some stable series have, so a higher number is no proof: what was not seen to keep
 /// it, or has a release that cannot be read, is taken for one that does not.
 pub(super) fn loses_task_storage(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(6)), Some(Ok(12)), Some(Ok(patch))) => patch < KEPT_SINCE_6_12,
-        (Some(Ok(major)), Some(Ok(minor)), _) => (major, minor) < (7, 3),
+    match numbers(release) {
+        [Some(6), Some(12), Some(patch)] => patch < KEPT_SINCE_6_12,
+        _ => is_before(release, (7, 3)),
+    }
+}
+
+/// Whether a release is older than another; one that cannot be read is.
+pub(super) fn is_before(release: &str, other: (u32, u32)) -> bool {
+    match numbers(release) {
+        [Some(major), Some(minor), _] => (major, minor) < other,
         _ => true,
     }
+}
+
+/// The first three numbers of a release, as far as they are there.
+fn numbers(release: &str) -> [Option<u32>; 3] {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    [(); 3].map(|()| parts.next()?.parse().ok())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a program does not see although it is attached: its action is enforced, and not in full. SPECIFICATION.md, *Not
 //! enforced yet*, has the reasons at length.
 
+use super::quirk::is_before;
 use guard_model::{Coverage, CoverageState};
 
 /// A way past an attached program.
@@ -60,15 +61,6 @@ pub(super) fn tell(coverage: &mut [Coverage], release: &str) {
             row.state = CoverageState::Degraded;
             unseen.what.clone_into(&mut row.reason);
         }
-    }
-}
-
-/// Whether a release is older than another; one that cannot be read is.
-fn is_before(release: &str, other: (u32, u32)) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < other,
-        _ => true,
     }
 }
 
